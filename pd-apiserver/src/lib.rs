@@ -1,0 +1,4 @@
+//! pd-apiserver: the only stateful process. http → auth → admission → registry → store → watch.
+
+pub mod auth;
+pub mod store;

@@ -1,0 +1,192 @@
+//! What a kubelet and its executor processes say to each other over a pair of pipes.
+//!
+//! The kubelet writes `Request`s to the executor's standard input and reads `Reply`s from its standard
+//! output; its standard error is for people. One message is a frame: its length as `u32` little-endian,
+//! then postcard. The executor holds no secret and opens no file but the compiled module it is told to load:
+//! inputs, state and parts come through `Read`.
+//!
+//! ```text
+//! Prepare(call context) ──────────────▶
+//!                      ◀────────────── Prepared | Broken
+//! Plan | Run{first..=last} | Merge ───▶
+//!                      ◀────────────── Read*      (answered by Data, in order)
+//!                      ◀────────────── Ended*     (one for each index, batched), Progress*
+//!                      ◀────────────── Done       (the request is through; the next may come)
+//! Cancel ─────────────▶                (at any time: what runs is no longer wanted)
+//! ```
+//!
+//! An executor runs one request at a time. A time limit kills it: it flushes what has ended, reports
+//! `TimedOut` for the index that ran, and exits; the kubelet starts another.
+
+mod frame;
+
+pub use frame::{FRAME_BYTES_MAX, FrameError, decode, encode, read, write};
+
+use serde::{Deserialize, Serialize};
+
+/// From the kubelet to an executor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Compile `component` (a file) into `compiled` (a file beside the cache, renamed into it by the
+    /// kubelet), then answer `Prepared` or `Broken`. Only sent to an executor started for compiling.
+    Compile {
+        /// Path of the component's bytes.
+        component: String,
+        /// Path to write the compiled module to.
+        compiled: String,
+    },
+    /// Load a compiled module and keep it, with all that its calls need, until the next `Prepare`.
+    Prepare(Context),
+    /// Call `plan`.
+    Plan,
+    /// Call `run` for each index of the range in turn, each in a fresh instance.
+    Run {
+        /// First index.
+        first: u64,
+        /// Last index, included.
+        last: u64,
+        /// Report every index as soon as it has ended, so that a crash can be blamed on the right one.
+        careful: bool,
+    },
+    /// Call `merge`.
+    Merge {
+        /// Number of indexes of the job.
+        subtasks: u64,
+    },
+    /// The answer to a `Read`. None: there is no such blob.
+    Data(Option<ReadAnswer>),
+    /// What runs is no longer wanted: `cancelled` is true from now on.
+    Cancel,
+}
+
+/// What the calls of one job need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    /// Path of the compiled module, written by `Compile` on this machine.
+    pub compiled: String,
+    /// The job's params as JSON.
+    pub params: String,
+    /// Linear memory of one instance, in bytes.
+    pub memory_bytes_max: u64,
+    /// Wall-clock limit of one call, in milliseconds.
+    pub call_ms_max: u64,
+    /// Output of one index, in bytes.
+    pub output_bytes_max: u64,
+    /// Log kept of one call, in bytes.
+    pub log_bytes_max: u64,
+    /// Number of targets, for a task that searches: `found` beyond it is an invalid output.
+    pub goal: Option<u64>,
+}
+
+/// Size of a blob and, when bytes were asked for, the bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadAnswer {
+    /// Bytes of the whole blob.
+    pub size: u64,
+    /// What was asked for, shorter only at the blob's end.
+    pub bytes: Vec<u8>,
+}
+
+/// Which blob a guest reads from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Blob {
+    /// An input of the job.
+    Input(String),
+    /// The state that the plan left.
+    State,
+    /// The output of an index; in `merge` only.
+    Part(u64),
+}
+
+/// From an executor to the kubelet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// `Compile` or `Prepare` is through.
+    Prepared,
+    /// `Compile` or `Prepare` failed; the text is for a person.
+    Broken(String),
+    /// The guest wants bytes of a blob; answered by `Data`. A length of 0 asks for the size alone.
+    Read {
+        /// Which blob.
+        blob: Blob,
+        /// From where.
+        offset: u64,
+        /// How many bytes at most.
+        length: u32,
+    },
+    /// Indexes that have ended, in the order they did.
+    Ended(Vec<Ended>),
+    /// The plan call has ended.
+    Planned(Call<Layout>),
+    /// A piece of the merge's result; the pieces in order are the result.
+    ResultBytes(Vec<u8>),
+    /// The merge call has ended; on success all `ResultBytes` were sent before.
+    Merged(Call<()>),
+    /// How far the running index has come.
+    Progress {
+        /// The index.
+        index: u64,
+        /// Done so far, in the guest's unit.
+        done: u64,
+        /// All there is to do.
+        total: u64,
+    },
+    /// The request is through; the executor waits for the next.
+    Done,
+}
+
+/// One index that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The index.
+    pub index: u64,
+    /// What came of it: its output.
+    pub call: Call<Vec<u8>>,
+    /// Targets it found.
+    pub found: Vec<u64>,
+}
+
+/// What came of one call into the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call<T> {
+    /// Its answer or how it failed.
+    pub outcome: Outcome<T>,
+    /// What it logged, one line each, at most the log's limit.
+    pub log: String,
+    /// Wall time in nanoseconds.
+    pub wall_ns: u64,
+    /// Most linear memory it had, in bytes.
+    pub memory_peak_bytes: u64,
+}
+
+/// The answer of a call or how it failed. Every text is for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome<T> {
+    /// It answered.
+    Success(T),
+    /// The task answered `retryable`.
+    Retryable(String),
+    /// The task answered `permanent`.
+    Permanent(String),
+    /// The guest trapped; the text has the panic message, if any, and the guest's own frames.
+    Trap(String),
+    /// It asked for more memory than its limit.
+    OutOfMemory(String),
+    /// It ran beyond its time limit; the executor exits after saying so.
+    TimedOut(String),
+    /// Its output broke the contract.
+    InvalidOutput(String),
+}
+
+/// What the plan call answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// Number of indexes.
+    pub subtasks: u64,
+    /// Media type of the result.
+    pub media_type: String,
+    /// Number of targets of a task that searches.
+    pub goal: Option<u64>,
+    /// State for every run.
+    pub state: Vec<u8>,
+}

@@ -1,0 +1,1 @@
+//! pd-plan: what to do next, decided from one snapshot.

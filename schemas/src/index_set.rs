@@ -1,0 +1,285 @@
+//! A set of subtask indexes, O(intervals) in memory and in text: `0-511,600`.
+//!
+//! The text is Kubernetes' own form of `completedIndexes`: ascending, comma-separated, a run of three or
+//! more written `first-last`. We also write runs of two as `a-b`, which every reader of the form accepts.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    ops::{BitAnd, BitOr, BitOrAssign, RangeInclusive, Sub, SubAssign},
+    str::FromStr,
+};
+
+use range_set_blaze::RangeSetBlaze;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::limits::SUBTASKS_MAX;
+
+/// A set of indexes in `0..SUBTASKS_MAX`, kept as disjoint intervals.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct IndexSet(RangeSetBlaze<u64>);
+
+/// Why a text is not an index set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidIndexSet {
+    /// A part between commas is neither a number nor two numbers with a dash.
+    #[error("`{0}` is not an index or a range of indexes; write a set like `0-511,600`")]
+    Part(String),
+    /// A range ends before it starts.
+    #[error("the range `{0}` ends before it starts")]
+    Backwards(String),
+    /// Parts do not ascend.
+    #[error("`{0}` is not above the indexes before it; write them in ascending order, each once")]
+    Order(String),
+    /// An index is beyond the limit.
+    #[error("index {0} is beyond the {SUBTASKS_MAX} subtasks that one job may have")]
+    Beyond(u64),
+}
+
+impl IndexSet {
+    /// The empty set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All of `0..count`.
+    pub fn first(count: u64) -> Self {
+        match count {
+            0 => Self::new(),
+            n => Self::from(0..=n - 1),
+        }
+    }
+
+    /// True when nothing is in the set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Number of indexes. O(intervals).
+    pub fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// Number of disjoint, non-adjacent intervals.
+    pub fn intervals(&self) -> usize {
+        self.0.ranges_len()
+    }
+
+    /// The intervals in ascending order.
+    pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u64>> + '_ {
+        self.0.ranges()
+    }
+
+    /// The indexes in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0.iter()
+    }
+
+    /// True when `index` is in the set.
+    pub fn contains(&self, index: u64) -> bool {
+        self.0.contains(index)
+    }
+
+    /// True when every index of `other` is in this set.
+    pub fn is_superset(&self, other: &Self) -> bool {
+        other.0.is_subset(&self.0)
+    }
+
+    /// True when no index is in both.
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        self.0.is_disjoint(&other.0)
+    }
+
+    /// The smallest index.
+    pub fn min(&self) -> Option<u64> {
+        self.0.first()
+    }
+
+    /// The largest index.
+    pub fn max(&self) -> Option<u64> {
+        self.0.last()
+    }
+
+    /// Adds one index; true when it was not in the set.
+    pub fn insert(&mut self, index: u64) -> bool {
+        self.0.insert(index)
+    }
+
+    /// Adds an interval.
+    pub fn insert_range(&mut self, range: RangeInclusive<u64>) {
+        self.0.ranges_insert(range);
+    }
+
+    /// Removes one index; true when it was in the set.
+    pub fn remove(&mut self, index: u64) -> bool {
+        self.0.remove(index)
+    }
+
+    /// Takes the `count` smallest indexes out of the set. O(intervals).
+    pub fn take_first(&mut self, count: u64) -> Self {
+        let taken = self.prefix(count);
+        *self -= &taken;
+        taken
+    }
+
+    /// Takes the `count` largest indexes out of the set. O(intervals).
+    pub fn take_last(&mut self, count: u64) -> Self {
+        let kept = self.prefix(self.count().saturating_sub(count));
+        let taken = &*self - &kept;
+        *self = kept;
+        taken
+    }
+
+    /// The `count` smallest indexes.
+    fn prefix(&self, count: u64) -> Self {
+        let mut left = count;
+        let mut prefix = Self::new();
+        for range in self.ranges() {
+            if left == 0 {
+                break;
+            }
+            let (first, last) = range.into_inner();
+            let taken = left.min(last - first + 1);
+            prefix.insert_range(first..=first + taken - 1);
+            left -= taken;
+        }
+        prefix
+    }
+}
+
+impl From<RangeInclusive<u64>> for IndexSet {
+    fn from(range: RangeInclusive<u64>) -> Self {
+        Self(RangeSetBlaze::from_iter([range]))
+    }
+}
+
+impl FromIterator<u64> for IndexSet {
+    fn from_iter<I: IntoIterator<Item = u64>>(indexes: I) -> Self {
+        Self(indexes.into_iter().collect())
+    }
+}
+
+impl FromIterator<RangeInclusive<u64>> for IndexSet {
+    fn from_iter<I: IntoIterator<Item = RangeInclusive<u64>>>(ranges: I) -> Self {
+        Self(ranges.into_iter().collect())
+    }
+}
+
+impl BitOr for &IndexSet {
+    type Output = IndexSet;
+
+    fn bitor(self, other: Self) -> IndexSet {
+        IndexSet(&self.0 | &other.0)
+    }
+}
+
+impl BitAnd for &IndexSet {
+    type Output = IndexSet;
+
+    fn bitand(self, other: Self) -> IndexSet {
+        IndexSet(&self.0 & &other.0)
+    }
+}
+
+impl Sub for &IndexSet {
+    type Output = IndexSet;
+
+    fn sub(self, other: Self) -> IndexSet {
+        IndexSet(&self.0 - &other.0)
+    }
+}
+
+impl BitOrAssign<&IndexSet> for IndexSet {
+    fn bitor_assign(&mut self, other: &Self) {
+        self.0 |= &other.0;
+    }
+}
+
+impl SubAssign<&IndexSet> for IndexSet {
+    fn sub_assign(&mut self, other: &Self) {
+        self.0 = &self.0 - &other.0;
+    }
+}
+
+impl fmt::Display for IndexSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, range) in self.ranges().enumerate() {
+            if position > 0 {
+                f.write_str(",")?;
+            }
+            match range.into_inner() {
+                (first, last) if first == last => write!(f, "{first}")?,
+                (first, last) => write!(f, "{first}-{last}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for IndexSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{self}]")
+    }
+}
+
+impl FromStr for IndexSet {
+    type Err = InvalidIndexSet;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut ranges = Vec::new();
+        let mut above: Option<u64> = None;
+        for part in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (index(first, part)?, index(last, part)?);
+            if last < first {
+                return Err(InvalidIndexSet::Backwards(excerpt(part)));
+            }
+            if above.is_some_and(|previous| first <= previous) {
+                return Err(InvalidIndexSet::Order(excerpt(part)));
+            }
+            above = Some(last);
+            ranges.push(first..=last);
+        }
+        Ok(Self(RangeSetBlaze::from_iter(ranges)))
+    }
+}
+
+/// One number of a part; digits only, as `u64::from_str` would also take a plus sign.
+fn index(digits: &str, part: &str) -> Result<u64, InvalidIndexSet> {
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let value = digits.parse().ok().filter(|_| is_number).ok_or_else(|| InvalidIndexSet::Part(excerpt(part)))?;
+    if value < SUBTASKS_MAX { Ok(value) } else { Err(InvalidIndexSet::Beyond(value)) }
+}
+
+/// Enough of a wrong part to recognise it by.
+fn excerpt(part: &str) -> String {
+    part.chars().take(48).collect()
+}
+
+impl Serialize for IndexSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for IndexSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <Cow<'_, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for IndexSet {
+    fn schema_name() -> Cow<'static, str> {
+        "IndexSet".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$"})
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+}

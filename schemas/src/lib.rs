@@ -1,0 +1,28 @@
+//! The API of ProcessDistro: its kinds, their limits, and the codecs that every component shares.
+//!
+//! In: bytes and JSON that somebody claims to be one of our objects. Out: typed objects, or all field
+//! errors at once. This crate does no I/O, reads no clock and knows no runtime; the API server, the plan,
+//! the kubelet and pdctl all mean the same thing by a word because they take it from here.
+
+pub mod assignment;
+pub mod condition;
+pub mod digest;
+pub mod index_set;
+pub mod job;
+pub mod limits;
+pub mod segment;
+pub mod subtask;
+pub mod task;
+pub mod token;
+pub mod units;
+pub mod well_known;
+
+pub use assignment::{Assignment, AssignmentSpec, AssignmentStatus};
+pub use condition::Condition;
+pub use digest::Digest;
+pub use index_set::IndexSet;
+pub use job::{Job, JobSpec, JobStatus};
+pub use subtask::{Subtask, SubtaskStatus};
+pub use task::{Task, TaskSpec, TaskStatus};
+pub use token::{Token, TokenSpec, TokenStatus};
+pub use units::{ByteSize, Duration};

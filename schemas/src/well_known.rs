@@ -1,0 +1,41 @@
+//! Names that more than one component must spell the same way.
+
+/// Our API group.
+pub const GROUP: &str = "processdistro.dev";
+/// Our only version so far.
+pub const VERSION: &str = "v1";
+/// Label on Assignments and Subtasks: the name of their Job.
+pub const LABEL_JOB: &str = "processdistro.dev/job";
+/// Label on Assignments and Subtasks: the name of their node.
+pub const LABEL_NODE: &str = "processdistro.dev/node";
+/// Extended resource in a Node's capacity: how many subtasks it runs at once.
+pub const RESOURCE_SLOTS: &str = "processdistro.dev/slots";
+/// Namespace of the nodes' Leases; `kubectl describe node` looks for them here.
+pub const NODE_LEASE_NAMESPACE: &str = "kube-node-lease";
+/// Namespace of our own bookkeeping (leader election).
+pub const SYSTEM_NAMESPACE: &str = "processdistro-system";
+/// User name of a node is this prefix and the node's name.
+pub const NODE_USER_PREFIX: &str = "node:";
+/// Signer of node certificates in a CertificateSigningRequest.
+pub const NODE_SIGNER: &str = "processdistro.dev/node";
+
+/// Groups a credential can carry; each is one role.
+pub mod groups {
+    /// May do everything.
+    pub const ADMINS: &str = "processdistro:admins";
+    /// May read and write the namespaced kinds of users.
+    pub const EDITORS: &str = "processdistro:editors";
+    /// May read what editors may.
+    pub const VIEWERS: &str = "processdistro:viewers";
+    /// A kubelet: itself, its Lease, its Assignments, and the artifacts those name.
+    pub const NODES: &str = "processdistro:nodes";
+    /// The reconciler: reads everything but tokens, writes statuses, Assignments, Events and Leases.
+    pub const RECONCILERS: &str = "processdistro:reconcilers";
+    /// May read `/metrics`.
+    pub const METRICS: &str = "processdistro:metrics";
+    /// Holds a join token: may create one CertificateSigningRequest.
+    pub const BOOTSTRAPPERS: &str = "processdistro:bootstrappers";
+}
+
+/// Path under which artifacts are stored and fetched: `/artifacts/v1/sha256:<64 hex digits>`.
+pub const ARTIFACTS_PATH: &str = "/artifacts/v1";
