@@ -1,5 +1,10 @@
 //! Who is asking, and may they.
 
+mod roles;
+pub mod tokens;
+
+pub use roles::{Denied, authorize};
+
 /// Who a request speaks for, taken from its client certificate or bearer token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {

@@ -4,6 +4,8 @@
 //! object bytes. Out: records with the revision of their last change, and changes in revision order. It
 //! knows nothing of kinds, JSON or users.
 
+pub mod redb_store;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
