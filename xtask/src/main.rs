@@ -1,1 +1,41 @@
-fn main() {}
+//! `cargo xtask`: set-up, build, demo, tests and benchmarks.
+
+mod bench;
+mod build;
+mod check;
+mod command;
+mod demo;
+mod setup;
+mod test;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// What this repository can do for you.
+#[derive(Parser)]
+#[command(name = "cargo xtask", version)]
+enum Verb {
+    /// Install what a new machine lacks: the wasm target, and Debian packages that the tests compare with.
+    Setup,
+    /// Build all programs (release) and the built-in task components.
+    Build,
+    /// Start a cluster, render a picture on it, show it, delete the cluster.
+    Demo(demo::Options),
+    /// Run all tests, the whole-system ones included.
+    Test,
+    /// Check formatting, lints and docs.
+    Check,
+    /// Measure.
+    Bench(bench::Options),
+}
+
+fn main() -> Result<()> {
+    match Verb::parse() {
+        Verb::Setup => setup::run(),
+        Verb::Build => build::run(),
+        Verb::Demo(options) => demo::run(&options),
+        Verb::Test => test::run(),
+        Verb::Check => check::run(),
+        Verb::Bench(options) => bench::run(&options),
+    }
+}

@@ -1,0 +1,73 @@
+//! Damaging a cluster on purpose, and mending it.
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+
+use super::Cluster;
+use crate::process::Process;
+
+impl Cluster {
+    /// `kill -9` of a node's kubelet; its executors die with it.
+    pub fn kill_node(&mut self, node: &str) -> Result<()> {
+        let position = self.state.node(node)?;
+        let kubelet = self.kubelet(position)?;
+        let executors = kubelet.children();
+        kubelet.kill()?;
+        for executor in executors {
+            executor.kill()?;
+        }
+        self.state.nodes[position].kubelet = None;
+        self.state.nodes[position].paused = false;
+        self.save()
+    }
+
+    /// Starts the kubelet of a killed node again, on its old data, and waits until it is ready.
+    pub async fn restart_node(&mut self, node: &str) -> Result<()> {
+        let position = self.state.node(node)?;
+        let running = self.state.nodes[position].kubelet.is_some_and(Process::is_alive);
+        ensure!(!running, "node `{node}` is running; kill it first");
+        self.start_kubelet(position)?;
+        self.wait_until_ready(position).await
+    }
+
+    /// Stops a node's kubelet and executors where they stand (SIGSTOP), as a machine that hangs.
+    pub fn pause_node(&mut self, node: &str) -> Result<()> {
+        self.signal_node(node, Signal::STOP, true)
+    }
+
+    /// Lets a paused node go on.
+    pub fn resume_node(&mut self, node: &str) -> Result<()> {
+        self.signal_node(node, Signal::CONT, false)
+    }
+
+    /// `kill -9` of the API server.
+    pub fn kill_apiserver(&mut self) -> Result<()> {
+        self.state.apiserver.take().context("the API server is not running")?.kill()?;
+        self.save()
+    }
+
+    /// Starts the API server on its old data and port; one that runs is killed before.
+    pub async fn restart_apiserver(&mut self) -> Result<()> {
+        if let Some(process) = self.state.apiserver.take() {
+            process.kill()?;
+        }
+        self.start_apiserver().await
+    }
+
+    fn signal_node(&mut self, node: &str, signal: Signal, paused: bool) -> Result<()> {
+        let position = self.state.node(node)?;
+        let kubelet = self.kubelet(position)?;
+        kubelet.signal(signal)?;
+        for executor in kubelet.children() {
+            executor.signal(signal)?;
+        }
+        self.state.nodes[position].paused = paused;
+        self.save()
+    }
+
+    fn kubelet(&self, position: usize) -> Result<Process> {
+        let node = &self.state.nodes[position];
+        let running = node.kubelet.filter(|kubelet| kubelet.is_alive());
+        running.with_context(|| format!("the kubelet of {} is not running", node.name))
+    }
+}

@@ -1,0 +1,94 @@
+//! Nothing acknowledged is lost, nothing counts twice: processes are killed in the middle of a job.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::Scenario;
+use schemas::Job;
+
+/// Subtasks of the job under test, about 10 ms each: long enough to be killed in its middle.
+const SUBTASKS: u64 = 1500;
+/// For the whole job on the reference machine, losses included.
+const JOB_TIME: Duration = Duration::from_secs(90);
+
+fn succeeded(job: &Job) -> u64 {
+    job.status.as_ref().map_or(0, |status| status.subtasks.succeeded)
+}
+
+/// Renders a picture with many small tiles, which gives every index a different output.
+async fn start_job(scenario: &Scenario, name: &str) -> Result<()> {
+    let params = r#"{"width":1200,"height":800,"maxIterations":20000,"tileSize":26,"output":"counts"}"#;
+    scenario.pdctl(&["run", "mandelbrot", "--name", name, "--params", params, "--detach"])?;
+    Ok(())
+}
+
+async fn result_of(scenario: &Scenario, name: &str) -> Result<Vec<u8>> {
+    let file = format!("{name}.bin");
+    scenario.pdctl(&["results", &format!("job/{name}"), "-o", &file])?;
+    std::fs::read(scenario.path(&file)).context("reading the result")
+}
+
+/// Attempts beyond one an index: what was computed again.
+async fn executed(scenario: &Scenario, name: &str) -> Result<u64> {
+    Ok(scenario.assignments(name).await?.iter().filter_map(|a| a.status.as_ref()).map(|status| status.started).sum())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_survives_the_death_of_a_node_with_the_same_bytes() -> Result<()> {
+    let mut scenario = Scenario::start(3, 1).await?;
+    start_job(&scenario, "undisturbed").await?;
+    let undisturbed = scenario.until_complete("undisturbed", JOB_TIME).await?;
+    let total = undisturbed.status.as_ref().context("a status")?.subtasks.total;
+    ensure!(total > SUBTASKS / 2, "only {total} subtasks");
+    ensure!(executed(&scenario, "undisturbed").await? == total, "an undisturbed job runs each index once");
+
+    start_job(&scenario, "disturbed").await?;
+    scenario.until_job("disturbed", "to be a third done", JOB_TIME, |job| succeeded(job) > total / 3).await?;
+    scenario.cluster().kill_node("node-1")?;
+    let reported = scenario.assignments("disturbed").await?;
+    let dead = reported.iter().find(|a| a.spec.node_name == "node-1").context("node-1 had work")?;
+    let committed = dead.status.as_ref().context("node-1 had reported")?.completed();
+    let disturbed = scenario.until_complete("disturbed", JOB_TIME).await?;
+    ensure!(succeeded(&disturbed) == total);
+    for other in scenario.assignments("disturbed").await?.iter().filter(|a| a.spec.node_name != "node-1") {
+        let done = other.status.as_ref().map(schemas::AssignmentStatus::completed).unwrap_or_default();
+        ensure!(done.is_disjoint(&committed), "{} ran again what node-1 had committed", other.spec.node_name);
+    }
+    ensure!(result_of(&scenario, "disturbed").await? == result_of(&scenario, "undisturbed").await?, "the bytes differ");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_survives_the_death_of_the_api_server_and_nothing_runs_twice() -> Result<()> {
+    let mut scenario = Scenario::start(2, 1).await?;
+    start_job(&scenario, "undisturbed").await?;
+    let total = scenario.until_complete("undisturbed", JOB_TIME).await?.status.context("a status")?.subtasks.total;
+
+    start_job(&scenario, "disturbed").await?;
+    scenario.until_job("disturbed", "to be a third done", JOB_TIME, |job| succeeded(job) > total / 3).await?;
+    scenario.cluster().kill_apiserver()?;
+    scenario.cluster().restart_apiserver().await?;
+    let disturbed = scenario.until_complete("disturbed", JOB_TIME).await?;
+    ensure!(succeeded(&disturbed) == total);
+    let executed = executed(&scenario, "disturbed").await?;
+    ensure!(executed == total, "{executed} attempts at {total} indexes");
+    ensure!(result_of(&scenario, "disturbed").await? == result_of(&scenario, "undisturbed").await?, "the bytes differ");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_node_comes_back_and_nothing_counts_twice() -> Result<()> {
+    let mut scenario = Scenario::start(2, 1).await?;
+    start_job(&scenario, "zombie").await?;
+    scenario.until_job("zombie", "to have begun", JOB_TIME, |job| succeeded(job) > 50).await?;
+    scenario.cluster().pause_node("node-0")?;
+    let before = succeeded(&scenario.job("zombie").await?);
+    scenario.until_job("zombie", "to go on elsewhere", JOB_TIME, |job| succeeded(job) > before + 100).await?;
+    scenario.cluster().resume_node("node-0")?;
+    let job = scenario.until_complete("zombie", JOB_TIME).await?;
+    let status = job.status.context("a status")?;
+    ensure!(
+        status.subtasks.succeeded == status.subtasks.total && status.completed_indexes.count() == status.subtasks.total
+    );
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! What a new machine lacks.
+
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use crate::command::{read, run as run_command};
+
+/// The target of the guests.
+const WASM_TARGET: &str = "wasm32-unknown-unknown";
+/// Debian packages with the references that the tests compare our results with.
+const REFERENCES: [&str; 3] = ["python3", "python3-numpy", "python3-bcrypt"];
+
+/// Installs it, and says what it could not.
+pub(crate) fn run() -> Result<()> {
+    add_wasm_target()?;
+    install_references()?;
+    if !answers("kubectl", &["version", "--client"]) {
+        eprintln!("kubectl is not on the PATH: install 1.30 or newer; without it the kubectl tests are skipped");
+    }
+    Ok(())
+}
+
+/// The guests' target, unless it is there.
+pub(crate) fn add_wasm_target() -> Result<()> {
+    let mut rustc = Command::new("rustc");
+    let folder = read(rustc.args(["--print", "target-libdir", "--target", WASM_TARGET])).unwrap_or_default();
+    if std::path::Path::new(folder.trim()).is_dir() {
+        return Ok(());
+    }
+    run_command(Command::new("rustup").args(["target", "add", WASM_TARGET]))
+}
+
+/// The references, unless they are there.
+fn install_references() -> Result<()> {
+    if answers("/usr/bin/python3", &["-c", "import numpy, bcrypt"]) {
+        return Ok(());
+    }
+    if !answers("apt-get", &["--version"]) {
+        eprintln!("no apt-get here: install Python 3 with numpy and bcrypt; without them those tests are skipped");
+        return Ok(());
+    }
+    apt_get(&["update", "-qq"])?;
+    apt_get(&[&["install", "-y", "-qq", "--no-install-recommends"], &REFERENCES[..]].concat())
+}
+
+/// `apt-get`, through sudo for whoever is not root.
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    let is_root = answers("test", &["-w", "/var/lib/dpkg"]);
+    let mut command = if is_root { Command::new("apt-get") } else { Command::new("sudo") };
+    if !is_root {
+        command.arg("apt-get");
+    }
+    run_command(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// True when `program` runs and ends well.
+fn answers(program: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
