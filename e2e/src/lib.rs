@@ -4,6 +4,7 @@
 //! it. People use it as `pd-local`, tests and benchmarks as this library; it knows the other components
 //! only by their binaries and their API.
 
+pub mod bench;
 pub mod binaries;
 pub mod cli;
 pub mod cluster;

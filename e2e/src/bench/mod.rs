@@ -1,0 +1,78 @@
+//! Benchmarks of the whole system: real processes, one run, medians, and what they are measured beside.
+
+mod latency;
+mod throughput;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Parser, Subcommand};
+use futures::TryStreamExt;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+    runtime::{WatchStreamExt, watcher},
+};
+use schemas::{Job, job::conditions};
+use serde_json::{Value, json};
+
+use crate::scenario::has;
+
+/// Benchmarks of the whole system.
+#[derive(Parser)]
+#[command(name = "pd-bench", version)]
+pub struct Options {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// From apply to Complete of a job of 16 trivial subtasks on a warm cluster.
+    Latency(latency::Options),
+    /// Trivial subtasks a second, end to end, beside the same component in a bare wasmtime loop.
+    Throughput(throughput::Options),
+}
+
+/// Runs one and prints its table.
+pub async fn run(options: Options) -> Result<()> {
+    match options.bench {
+        Bench::Latency(options) => latency::run(options).await,
+        Bench::Throughput(options) => throughput::run(options).await,
+    }
+}
+
+/// A noop Job.
+fn noop(name: &str, count: u64) -> Value {
+    json!({
+        "apiVersion": "processdistro.dev/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {"task": {"name": "noop", "params": {"count": count}}},
+    })
+}
+
+/// Applies a Job and follows it by watch until it is Complete.
+async fn run_job(client: &Client, name: &str, job: &Value, limit: Duration) -> Result<Job> {
+    let jobs: Api<Job> = Api::default_namespaced(client.clone());
+    jobs.patch(name, &PatchParams::apply("pd-bench"), &Patch::Apply(job)).await.context("applying a job")?;
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let mut events = Box::pin(watcher(jobs, config).applied_objects());
+    let ended = async {
+        while let Some(job) = events.try_next().await? {
+            ensure!(!has(&job, conditions::FAILED), "job {name} failed: {:?}", job.status);
+            if has(&job, conditions::COMPLETE) {
+                return Ok(job);
+            }
+        }
+        bail!("the watch of job {name} ended")
+    };
+    tokio::time::timeout(limit, ended).await.with_context(|| format!("job {name} did not end within {limit:?}"))?
+}
+
+/// Minimum, median and maximum.
+fn spread(values: &mut [f64]) -> (f64, f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let last = values.len().saturating_sub(1);
+    (values[0], values[last / 2], values[last])
+}
