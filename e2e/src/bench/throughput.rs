@@ -40,7 +40,8 @@ pub(super) async fn run(options: Options) -> Result<()> {
         whole.push(options.subtasks as f64 / start.elapsed().as_secs_f64());
         let status = job.status.context("a complete job has a status")?;
         ensure!(status.subtasks.succeeded == options.subtasks, "{:?}", status.subtasks);
-        let busy: f64 = scenario.assignments(&name).await?.iter().filter_map(|a| a.status.as_ref()).map(|s| s.busy_seconds).sum();
+        let busy: f64 =
+            scenario.assignments(&name).await?.iter().filter_map(|a| a.status.as_ref()).map(|s| s.busy_seconds).sum();
         running.push(options.subtasks as f64 / busy);
     }
     println!("{} subtasks a job, fresh instance each, one node of {} slots", options.subtasks, options.slots);
