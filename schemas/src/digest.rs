@@ -77,13 +77,16 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// As a JSON Schema states it; the validation walk knows the type by it.
+pub(crate) const PATTERN: &str = "^sha256:[0-9a-f]{64}$";
+
 impl JsonSchema for Digest {
     fn schema_name() -> Cow<'static, str> {
         "Digest".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"})
+        json_schema!({"type": "string", "pattern": PATTERN})
     }
 
     fn inline_schema() -> bool {

@@ -270,13 +270,16 @@ impl<'de> Deserialize<'de> for IndexSet {
     }
 }
 
+/// As a JSON Schema states it; the validation walk knows the type by it.
+pub(crate) const PATTERN: &str = "^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$";
+
 impl JsonSchema for IndexSet {
     fn schema_name() -> Cow<'static, str> {
         "IndexSet".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": "^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$"})
+        json_schema!({"type": "string", "pattern": PATTERN})
     }
 
     fn inline_schema() -> bool {

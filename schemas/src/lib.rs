@@ -15,6 +15,7 @@ pub mod subtask;
 pub mod task;
 pub mod token;
 pub mod units;
+pub mod validation;
 pub mod well_known;
 
 pub use assignment::{Assignment, AssignmentSpec, AssignmentStatus};

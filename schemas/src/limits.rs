@@ -1,5 +1,7 @@
 //! Numbers that bound what one object or one job may ask for. Beyond each: 413 or 422, naming the limit.
 
+use crate::{ByteSize, Duration};
+
 /// One manifest file, in bytes.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
 /// One stored object as JSON, in bytes.
@@ -20,3 +22,15 @@ pub const ARTIFACT_BYTES_MAX: u64 = 16 << 30;
 pub const MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// Distinct failure messages kept apart in one Assignment status: 64 x 4 KiB stays far below one object.
 pub const FAILURE_GROUPS_MAX: usize = 64;
+/// Params of one job as JSON, in bytes: they are copied into each of its Assignments and handed to every call.
+pub const PARAMS_BYTES_MAX: usize = 256 << 10;
+/// Inputs of one job.
+pub const INPUTS_MAX: usize = 64;
+/// Longest time that a spec may ask for: 30 days.
+pub const DURATION_MAX: Duration = Duration::from_millis(30 * 24 * 3_600_000);
+/// Least memory of a subtask: 16 WebAssembly pages.
+pub const MEMORY_BYTES_MIN: ByteSize = ByteSize(1 << 20);
+/// Most memory of a subtask: the cluster's ceiling.
+pub const MEMORY_BYTES_MAX: ByteSize = ByteSize(1 << 30);
+/// Most retries of one index: each attempt that is still granted is an entry in an Assignment.
+pub const BACKOFF_LIMIT_MAX: u32 = 1_000;

@@ -68,3 +68,18 @@ pub struct TokenStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }
+
+/// How long a Token lives unless it says otherwise.
+pub mod defaults {
+    use super::Duration;
+
+    /// A day.
+    pub const fn ttl() -> Duration {
+        Duration::from_millis(24 * 3_600_000)
+    }
+
+    /// An hour, for a token with which a node joins.
+    pub const fn join_ttl() -> Duration {
+        Duration::from_millis(3_600_000)
+    }
+}

@@ -51,6 +51,10 @@ impl<'de> Deserialize<'de> for Duration {
     }
 }
 
+/// As a JSON Schema states it; the validation walk knows the type by it.
+pub(crate) const DURATION_PATTERN: &str =
+    "^([0-9]+ ?(ns|us|ms|s|sec|secs|seconds?|m|min|mins|minutes?|h|hr|hrs|hours?|d|days?|w|weeks?) ?)+$|^0$";
+
 impl JsonSchema for Duration {
     fn schema_name() -> Cow<'static, str> {
         "Duration".into()
@@ -59,7 +63,7 @@ impl JsonSchema for Duration {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "pattern": "^([0-9]+ ?(ns|us|ms|s|sec|secs|seconds?|m|min|mins|minutes?|h|hr|hrs|hours?|d|days?|w|weeks?) ?)+$|^0$",
+            "pattern": DURATION_PATTERN,
         })
     }
 
@@ -157,6 +161,9 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
+/// As a JSON Schema states it; the validation walk knows the type by it.
+pub(crate) const BYTE_SIZE_PATTERN: &str = "^[0-9]+(\\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$";
+
 impl JsonSchema for ByteSize {
     fn schema_name() -> Cow<'static, str> {
         "ByteSize".into()
@@ -165,7 +172,7 @@ impl JsonSchema for ByteSize {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-int-or-string": true,
-            "pattern": "^[0-9]+(\\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$",
+            "pattern": BYTE_SIZE_PATTERN,
         })
     }
 
