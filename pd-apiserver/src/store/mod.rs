@@ -4,7 +4,16 @@
 //! object bytes. Out: records with the revision of their last change, and changes in revision order. It
 //! knows nothing of kinds, JSON or users.
 
+mod envelope;
+mod file;
+mod hub;
+mod queue;
 pub mod redb_store;
+mod snapshot;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use std::sync::Arc;
 
@@ -131,7 +140,8 @@ pub trait Store: Send + Sync + 'static {
     fn get(&self, key: &str) -> Result<Option<Record>, StoreError>;
     /// A page of the records whose key starts with `prefix`.
     fn list(&self, prefix: &str, page: &Page) -> Result<Listing, StoreError>;
-    /// All or none of `writes`; answers the revision once it is durable.
+    /// All or none of `writes`; answers the revision once it is durable. When nothing would change, answers the
+    /// newest revision among the records as they stand.
     fn commit(&self, writes: Vec<Write>) -> BoxFuture<'static, Result<u64, StoreError>>;
     /// Changes under `prefix` after revision `after`.
     fn watch(&self, prefix: &str, after: u64) -> Result<Changes, StoreError>;
