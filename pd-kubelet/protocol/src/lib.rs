@@ -16,8 +16,12 @@
 //! ```
 //!
 //! An executor runs one request at a time. A time limit kills it: it flushes what has ended, reports
-//! `TimedOut` for the index that ran, and exits; the kubelet starts another.
+//! `TimedOut` for the index that ran, and exits; the kubelet starts another. It may ask for several `Read`s
+//! before it waits for the first answer. After `Cancel` the indexes of a `Run` that had not begun are left
+//! out: `Done` follows the last one that had. A request that cannot be carried out (a call before any
+//! `Prepare`) is answered by `Broken` alone. When its standard input ends, it exits at once.
 
+mod bytes_call;
 mod frame;
 
 pub use frame::{FRAME_BYTES_MAX, FrameError, decode, encode, read, write};
@@ -84,6 +88,7 @@ pub struct ReadAnswer {
     /// Bytes of the whole blob.
     pub size: u64,
     /// What was asked for, shorter only at the blob's end.
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
 }
 
@@ -119,7 +124,7 @@ pub enum Reply {
     /// The plan call has ended.
     Planned(Call<Layout>),
     /// A piece of the merge's result; the pieces in order are the result.
-    ResultBytes(Vec<u8>),
+    ResultBytes(#[serde(with = "serde_bytes")] Vec<u8>),
     /// The merge call has ended; on success all `ResultBytes` were sent before.
     Merged(Call<()>),
     /// How far the running index has come.
@@ -141,6 +146,7 @@ pub struct Ended {
     /// The index.
     pub index: u64,
     /// What came of it: its output.
+    #[serde(with = "bytes_call")]
     pub call: Call<Vec<u8>>,
     /// Targets it found.
     pub found: Vec<u64>,
@@ -188,5 +194,29 @@ pub struct Layout {
     /// Number of targets of a task that searches.
     pub goal: Option<u64>,
     /// State for every run.
+    #[serde(with = "serde_bytes")]
     pub state: Vec<u8>,
+}
+
+impl<T> Call<T> {
+    /// The same call with another kind of answer.
+    pub fn map<U>(self, answer: impl FnOnce(T) -> U) -> Call<U> {
+        let Self { outcome, log, wall_ns, memory_peak_bytes } = self;
+        Call { outcome: outcome.map(answer), log, wall_ns, memory_peak_bytes }
+    }
+}
+
+impl<T> Outcome<T> {
+    /// The same outcome with another kind of answer.
+    pub fn map<U>(self, answer: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Self::Success(value) => Outcome::Success(answer(value)),
+            Self::Retryable(text) => Outcome::Retryable(text),
+            Self::Permanent(text) => Outcome::Permanent(text),
+            Self::Trap(text) => Outcome::Trap(text),
+            Self::OutOfMemory(text) => Outcome::OutOfMemory(text),
+            Self::TimedOut(text) => Outcome::TimedOut(text),
+            Self::InvalidOutput(text) => Outcome::InvalidOutput(text),
+        }
+    }
 }

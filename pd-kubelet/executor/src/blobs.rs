@@ -1,0 +1,319 @@
+//! What a guest reads: inputs, the plan's state and, in a merge, the parts.
+//!
+//! In: reads as small as guests make them. Out: bytes, fetched from the kubelet in blocks that are kept for a
+//! while, parts that follow each other in groups: a round trip costs more than a block. Must not know what
+//! the bytes are.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, mpsc::Receiver},
+};
+
+use executor_protocol::{Blob, FrameError, ReadAnswer, Reply};
+
+use crate::pipe::Outbox;
+
+/// Unit of what is fetched for small reads and kept.
+const BLOCK_BYTES: u64 = 256 << 10;
+/// A read of this size or more is passed through in pieces of this size.
+const PIECE_BYTES: u64 = 4 << 20;
+/// Blocks that are kept: 256 whole ones, so a merge may go through the rows of 256 tiles side by side.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+/// What an entry costs besides its bytes; bounds the number of empty ones.
+const ENTRY_BYTES: usize = 256;
+/// Parts fetched ahead at most, and their bytes as guessed from the last one.
+const PARTS_AHEAD_MAX: u64 = 256;
+const PARTS_AHEAD_BYTES: u64 = 8 << 20;
+
+/// Why a blob could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("a read of {wanted} bytes does not fit into the task's memory limit of {limit}")]
+    TooLong { wanted: u64, limit: u64 },
+    #[error("the node answered {got} of {wanted} bytes of {blob:?} from offset {offset}")]
+    Short { blob: Blob, offset: u64, wanted: u64, got: usize },
+    #[error("the node does not answer: its pipe has ended")]
+    Ended,
+    #[error("the node cannot be asked")]
+    Pipe(#[from] FrameError),
+}
+
+/// The way to the kubelet and back.
+pub(crate) struct Link {
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) answers: Receiver<Option<ReadAnswer>>,
+}
+
+/// Blobs of one job, as far as they are kept.
+pub(crate) struct Blobs {
+    link: Link,
+    known: HashMap<Blob, Known>,
+    /// Every kept block, oldest first.
+    order: VecDeque<(Blob, u64)>,
+    kept_bytes: usize,
+    /// Parts there are; none outside a merge.
+    parts: u64,
+    ahead: Ahead,
+}
+
+/// One blob. The first block is fetched together with the size and leaves last.
+struct Known {
+    size: Option<u64>,
+    blocks: HashMap<u64, Vec<u8>>,
+}
+
+/// How far parts have been fetched in advance.
+#[derive(Default)]
+struct Ahead {
+    next: u64,
+    window: u64,
+    part_bytes: u64,
+}
+
+impl Blobs {
+    pub(crate) fn new(link: Link) -> Self {
+        let (known, order, ahead) = (HashMap::new(), VecDeque::new(), Ahead::default());
+        Self { link, known, order, kept_bytes: 0, parts: 0, ahead }
+    }
+
+    /// Another job: nothing of the last one is kept.
+    pub(crate) fn forget(&mut self) {
+        self.known.clear();
+        self.order.clear();
+        self.kept_bytes = 0;
+        self.parts = 0;
+        self.ahead = Ahead::default();
+    }
+
+    /// From here on there are that many parts; 0 outside a merge.
+    pub(crate) fn set_parts(&mut self, parts: u64) {
+        self.parts = parts;
+    }
+
+    /// Makes a small blob known without asking for it.
+    pub(crate) fn seed(&mut self, blob: Blob, bytes: Vec<u8>) {
+        let size = Some(bytes.len() as u64);
+        self.keep(blob, 0, size, bytes);
+    }
+
+    /// Size in bytes; none: there is no such blob.
+    pub(crate) fn size(&mut self, blob: &Blob) -> Result<Option<u64>, ReadError> {
+        if let Blob::Part(index) = blob
+            && *index >= self.parts
+        {
+            return Ok(None);
+        }
+        if !self.known.contains_key(blob) {
+            self.fetch_first(blob)?;
+        }
+        Ok(self.known.get(blob).and_then(|known| known.size))
+    }
+
+    /// Up to `length` bytes from `offset`, shorter only at the blob's end; nothing of a blob that is not there.
+    pub(crate) fn read(&mut self, blob: &Blob, offset: u64, length: u32, limit: u64) -> Result<Vec<u8>, ReadError> {
+        let size = self.size(blob)?.unwrap_or(0);
+        let end = offset.saturating_add(u64::from(length)).min(size);
+        let wanted = end.saturating_sub(offset);
+        if wanted > limit {
+            return Err(ReadError::TooLong { wanted, limit });
+        }
+        if wanted >= PIECE_BYTES {
+            return self.pass_through(blob, offset, end);
+        }
+        let mut bytes = Vec::with_capacity(wanted as usize);
+        let mut at = offset;
+        while at < end {
+            let number = at / BLOCK_BYTES;
+            let start = number * BLOCK_BYTES;
+            let block = self.block(blob, number, size)?;
+            let piece = &block[(at - start) as usize..(end - start).min(block.len() as u64) as usize];
+            bytes.extend_from_slice(piece);
+            at += piece.len() as u64;
+        }
+        Ok(bytes)
+    }
+
+    /// A block in full; only the blob's last one is shorter.
+    fn block(&mut self, blob: &Blob, number: u64, size: u64) -> Result<&[u8], ReadError> {
+        let kept = self.known.get(blob).is_some_and(|known| known.blocks.contains_key(&number));
+        if !kept {
+            let offset = number * BLOCK_BYTES;
+            let wanted = BLOCK_BYTES.min(size - offset);
+            self.ask(&[(blob.clone(), offset, wanted)])?;
+            let answer = self.answer()?;
+            let bytes = whole(blob, offset, wanted, answer)?;
+            self.keep(blob.clone(), number, Some(size), bytes);
+        }
+        let block = self.known.get(blob).and_then(|known| known.blocks.get(&number));
+        Ok(block.expect("invariant: the newest block is kept"))
+    }
+
+    /// Fetches the size and the first block; of a part, also those of the parts that seem to be next.
+    fn fetch_first(&mut self, blob: &Blob) -> Result<(), ReadError> {
+        let wanted: Vec<Blob> = match blob {
+            Blob::Part(index) => self.ahead.of(*index, self.parts).map(Blob::Part).collect(),
+            other => vec![other.clone()],
+        };
+        let asked: Vec<_> = wanted.iter().map(|blob| (blob.clone(), 0, BLOCK_BYTES)).collect();
+        self.ask(&asked)?;
+        let mut first = None;
+        for blob in wanted {
+            let answer = self.answer()?;
+            let size = answer.as_ref().map(|answer| answer.size);
+            let bytes = whole(&blob, 0, BLOCK_BYTES.min(size.unwrap_or(0)), answer)?;
+            if let Blob::Part(_) = blob {
+                self.ahead.part_bytes = size.unwrap_or(0);
+            }
+            if first.is_none() { first = Some((blob, size, bytes)) } else { self.keep(blob, 0, size, bytes) }
+        }
+        // The one that is wanted now is kept last, so that the others cannot push it out.
+        if let Some((blob, size, bytes)) = first {
+            self.keep(blob, 0, size, bytes);
+        }
+        Ok(())
+    }
+
+    fn pass_through(&mut self, blob: &Blob, offset: u64, end: u64) -> Result<Vec<u8>, ReadError> {
+        let starts = (offset..end).step_by(PIECE_BYTES as usize);
+        let pieces: Vec<_> = starts.map(|at| (blob.clone(), at, PIECE_BYTES.min(end - at))).collect();
+        self.ask(&pieces)?;
+        let mut bytes = Vec::with_capacity((end - offset) as usize);
+        for (blob, at, wanted) in pieces {
+            let answer = self.answer()?;
+            bytes.extend(whole(&blob, at, wanted, answer)?);
+        }
+        Ok(bytes)
+    }
+
+    fn ask(&self, reads: &[(Blob, u64, u64)]) -> Result<(), ReadError> {
+        let read = |(blob, offset, length): &(Blob, u64, u64)| Reply::Read {
+            blob: blob.clone(),
+            offset: *offset,
+            length: *length as u32,
+        };
+        Ok(self.link.outbox.send(&reads.iter().map(read).collect::<Vec<_>>())?)
+    }
+
+    fn answer(&self) -> Result<Option<ReadAnswer>, ReadError> {
+        self.link.answers.recv().map_err(|_| ReadError::Ended)
+    }
+
+    fn keep(&mut self, blob: Blob, number: u64, size: Option<u64>, bytes: Vec<u8>) {
+        let added = bytes.len();
+        let known = self.known.entry(blob.clone()).or_insert_with(|| Known { size, blocks: HashMap::new() });
+        if let Some(replaced) = known.blocks.insert(number, bytes) {
+            self.kept_bytes = self.kept_bytes + added - replaced.len();
+        } else {
+            self.kept_bytes += ENTRY_BYTES + added;
+            self.order.push_back((blob, number));
+        }
+        while self.kept_bytes > KEPT_BYTES_MAX && self.order.len() > 1 {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some((blob, number)) = self.order.pop_front() else { return };
+        let Some(known) = self.known.get_mut(&blob) else { return };
+        let bytes = known.blocks.remove(&number).map_or(0, |bytes| bytes.len());
+        self.kept_bytes -= ENTRY_BYTES + bytes;
+        if known.blocks.is_empty() {
+            self.known.remove(&blob);
+        }
+    }
+}
+
+impl Ahead {
+    /// The parts to fetch when `index` is missing: twice as many as before if it is where the last ones ended.
+    fn of(&mut self, index: u64, parts: u64) -> std::ops::Range<u64> {
+        let most = (PARTS_AHEAD_BYTES / self.part_bytes.max(1)).clamp(1, PARTS_AHEAD_MAX);
+        self.window = if index == self.next { (self.window * 2).clamp(1, most) } else { 1 };
+        self.next = index.saturating_add(self.window).min(parts);
+        index..self.next
+    }
+}
+
+fn whole(blob: &Blob, offset: u64, wanted: u64, answer: Option<ReadAnswer>) -> Result<Vec<u8>, ReadError> {
+    let bytes = answer.map_or_else(Vec::new, |answer| answer.bytes);
+    if bytes.len() as u64 == wanted {
+        return Ok(bytes);
+    }
+    Err(ReadError::Short { blob: blob.clone(), offset, wanted, got: bytes.len() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Sender, channel};
+
+    fn blobs() -> (Blobs, Sender<Option<ReadAnswer>>) {
+        let (answer, answers) = channel();
+        let outbox = Outbox::new(Box::new(std::io::sink()));
+        (Blobs::new(Link { outbox, answers }), answer)
+    }
+
+    fn answer(size: u64, bytes: Vec<u8>) -> ReadAnswer {
+        ReadAnswer { size, bytes }
+    }
+
+    #[test]
+    fn small_reads_share_a_block_and_the_last_is_short() {
+        let (mut blobs, send) = blobs();
+        let size = BLOCK_BYTES + 10;
+        send.send(Some(answer(size, vec![1; BLOCK_BYTES as usize]))).expect("queued");
+        send.send(Some(answer(size, vec![2; 10]))).expect("queued");
+        let input = Blob::Input("a".to_owned());
+        assert_eq!(blobs.size(&input).expect("known"), Some(size));
+        assert_eq!(blobs.read(&input, 5, 3, 100).expect("reads"), [1; 3]);
+        assert_eq!(blobs.read(&input, BLOCK_BYTES - 2, 100, 100).expect("reads"), [1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]);
+        assert_eq!(blobs.read(&input, size, 8, 100).expect("reads"), Vec::<u8>::new());
+        assert_eq!(blobs.read(&input, u64::MAX, 8, 100).expect("reads"), Vec::<u8>::new());
+        assert!(matches!(blobs.read(&input, 0, 101, 100), Err(ReadError::TooLong { wanted: 101, limit: 100 })));
+    }
+
+    #[test]
+    fn parts_that_follow_each_other_are_fetched_ahead() {
+        let (mut blobs, send) = blobs();
+        blobs.set_parts(100);
+        for part in 0..100_u8 {
+            send.send(Some(answer(1, vec![part]))).expect("queued");
+        }
+        for part in 0..100_u8 {
+            assert_eq!(blobs.read(&Blob::Part(part.into()), 0, 9, 9).expect("reads"), [part]);
+        }
+        assert_eq!(blobs.size(&Blob::Part(100)).expect("known"), None);
+        assert_eq!(blobs.ahead.window, 64);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let (mut blobs, send) = blobs();
+        let blocks = 300;
+        for _ in 0..=blocks {
+            send.send(Some(answer(blocks * BLOCK_BYTES, vec![7; BLOCK_BYTES as usize]))).expect("queued");
+        }
+        for block in 0..blocks {
+            assert_eq!(blobs.read(&Blob::State, block * BLOCK_BYTES, 1, 9).expect("reads"), [7]);
+        }
+        assert!(blobs.kept_bytes <= KEPT_BYTES_MAX);
+        assert_eq!(blobs.read(&Blob::State, 0, 1, 9).expect("reads"), [7]);
+        blobs.forget();
+        drop(send);
+        assert!(matches!(blobs.size(&Blob::State), Err(ReadError::Ended)));
+    }
+
+    #[test]
+    fn a_blob_that_is_not_there_is_empty_and_asked_for_once() {
+        let (mut blobs, send) = blobs();
+        send.send(None).expect("queued");
+        assert_eq!(blobs.size(&Blob::State).expect("known"), None);
+        assert_eq!(blobs.read(&Blob::State, 0, 8, 9).expect("reads"), Vec::<u8>::new());
+    }
+
+    #[test]
+    fn an_answer_that_is_too_short_is_an_error() {
+        let (mut blobs, send) = blobs();
+        send.send(Some(answer(10, vec![0; 4]))).expect("queued");
+        assert!(matches!(blobs.size(&Blob::State), Err(ReadError::Short { wanted: 10, got: 4, .. })));
+    }
+}

@@ -1,0 +1,237 @@
+//! The two pipes to the kubelet: a thread that reads, and an outbox that batches what has ended.
+//!
+//! In: frames. Out: frames. Must not know what a request means, only which ones need no turn: `Data` and
+//! `Cancel` are for the request that is being carried out, the others wait in a queue.
+
+use std::{
+    io::{BufReader, Read, Write},
+    mem,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::Sender,
+    },
+    time::{Duration, Instant},
+};
+
+use executor_protocol::{Ended, FrameError, Outcome, ReadAnswer, Reply, Request, encode, read};
+
+/// A batch of ended indexes is sent as soon as it has this many bytes: some 4 pipes full, so that the cost of
+/// a system call and a wake-up is spread thin.
+const BATCH_BYTES: usize = 256 << 10;
+/// Nothing that has ended waits longer than this.
+const BATCH_AGE: Duration = Duration::from_millis(10);
+/// What an ended index weighs besides its output, log and texts.
+const ENDED_BYTES: usize = 32;
+
+/// A request and its number, counted from 1.
+pub(crate) type Numbered = (u64, Request);
+
+/// Which requests are no longer wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Cancels {
+    up_to: AtomicU64,
+}
+
+impl Cancels {
+    /// True once the request of that number was cancelled.
+    pub(crate) fn include(&self, number: u64) -> bool {
+        self.up_to.load(Ordering::Acquire) >= number
+    }
+}
+
+/// Reads requests until the pipe ends or breaks. A cancel is for the last request before it, so one that
+/// crosses with a `Done` on its way can never hit the request after.
+pub(crate) fn listen(
+    from: impl Read,
+    requests: &Sender<Numbered>,
+    answers: &Sender<Option<ReadAnswer>>,
+    cancels: &Cancels,
+) -> Result<(), FrameError> {
+    let mut from = BufReader::with_capacity(1 << 16, from);
+    let mut number = 0;
+    while let Some(request) = read(&mut from)? {
+        let heard = match request {
+            Request::Data(answer) => answers.send(answer).is_ok(),
+            Request::Cancel => {
+                cancels.up_to.store(number, Ordering::Release);
+                true
+            }
+            request => {
+                number += 1;
+                requests.send((number, request)).is_ok()
+            }
+        };
+        if !heard {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What goes to the kubelet. Every message leaves in the order in which it came; only `Ended`s wait.
+pub(crate) struct Outbox {
+    inner: Mutex<Inner>,
+    filled: Condvar,
+}
+
+struct Inner {
+    to: Box<dyn Write + Send>,
+    ended: Vec<Ended>,
+    bytes: usize,
+    oldest: Option<Instant>,
+}
+
+impl Outbox {
+    pub(crate) fn new(to: Box<dyn Write + Send>) -> Arc<Self> {
+        let inner = Inner { to, ended: Vec::new(), bytes: 0, oldest: None };
+        Arc::new(Self { inner: Mutex::new(inner), filled: Condvar::new() })
+    }
+
+    /// Adds an ended index to the batch; sends the batch when it is full, or at once.
+    pub(crate) fn ended(&self, ended: Ended, at_once: bool) -> Result<(), FrameError> {
+        let mut inner = self.lock();
+        inner.bytes += weight(&ended);
+        inner.ended.push(ended);
+        if at_once || inner.bytes >= BATCH_BYTES {
+            return inner.flush();
+        }
+        if inner.oldest.is_none() {
+            inner.oldest = Some(Instant::now());
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Sends what waits, then the replies.
+    pub(crate) fn send(&self, replies: &[Reply]) -> Result<(), FrameError> {
+        let mut inner = self.lock();
+        inner.flush()?;
+        let mut bytes = Vec::new();
+        for reply in replies {
+            let frame = encode(reply)?;
+            if bytes.is_empty() { bytes = frame } else { bytes.extend(frame) }
+        }
+        Ok(inner.to.write_all(&bytes)?)
+    }
+
+    /// Sends every batch that has become old, for as long as the pipe stands.
+    pub(crate) fn flush_old(&self) -> FrameError {
+        let mut inner = self.lock();
+        loop {
+            let age = inner.oldest.map(|oldest| oldest.elapsed());
+            inner = match age {
+                None => self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(age) if age < BATCH_AGE => {
+                    self.filled
+                        .wait_timeout(inner, BATCH_AGE.saturating_sub(age))
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+                Some(_) => {
+                    if let Err(error) = inner.flush() {
+                        return error;
+                    }
+                    inner
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn flush(&mut self) -> Result<(), FrameError> {
+        if self.ended.is_empty() {
+            return Ok(());
+        }
+        let batch = Reply::Ended(mem::take(&mut self.ended));
+        let frame = encode(&batch)?;
+        if let Reply::Ended(mut ended) = batch {
+            ended.clear();
+            self.ended = ended;
+        }
+        (self.bytes, self.oldest) = (0, None);
+        Ok(self.to.write_all(&frame)?)
+    }
+}
+
+fn weight(ended: &Ended) -> usize {
+    let outcome = match &ended.call.outcome {
+        Outcome::Success(output) => output.len(),
+        Outcome::Retryable(text)
+        | Outcome::Permanent(text)
+        | Outcome::Trap(text)
+        | Outcome::OutOfMemory(text)
+        | Outcome::TimedOut(text)
+        | Outcome::InvalidOutput(text) => text.len(),
+    };
+    ENDED_BYTES + outcome + ended.call.log.len() + ended.found.len() * size_of::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use executor_protocol::Call;
+    use std::sync::mpsc::channel;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Sink {
+        fn replies(&self) -> Vec<Reply> {
+            let bytes = self.0.lock().expect("not poisoned").clone();
+            let mut from = bytes.as_slice();
+            std::iter::from_fn(|| read(&mut from).expect("whole frames")).collect()
+        }
+    }
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("not poisoned").write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn ended(index: u64, bytes: usize) -> Ended {
+        let outcome = Outcome::Success(vec![0; bytes]);
+        let call = Call { outcome, log: String::new(), wall_ns: 0, memory_peak_bytes: 0 };
+        Ended { index, call, found: Vec::new() }
+    }
+
+    #[test]
+    fn ended_indexes_wait_for_a_full_batch_or_the_next_reply() {
+        let sink = Sink::default();
+        let outbox = Outbox::new(Box::new(sink.clone()));
+        outbox.ended(ended(0, 10), false).expect("waits");
+        assert_eq!(sink.replies(), []);
+        outbox.ended(ended(1, BATCH_BYTES), false).expect("sends");
+        assert_eq!(sink.replies(), [Reply::Ended(vec![ended(0, 10), ended(1, BATCH_BYTES)])]);
+        outbox.ended(ended(2, 10), false).expect("waits");
+        outbox.send(&[Reply::Done]).expect("sends");
+        assert_eq!(sink.replies()[1..], [Reply::Ended(vec![ended(2, 10)]), Reply::Done]);
+        outbox.ended(ended(3, 1), true).expect("sends");
+        assert_eq!(sink.replies()[3..], [Reply::Ended(vec![ended(3, 1)])]);
+    }
+
+    #[test]
+    fn a_cancel_is_for_the_request_before_it() {
+        let mut bytes = Vec::new();
+        for request in [Request::Plan, Request::Cancel, Request::Plan, Request::Data(None)] {
+            bytes.extend(encode(&request).expect("encodes"));
+        }
+        let (requests, queue) = channel();
+        let (answers, data) = channel();
+        let cancels = Cancels::default();
+        listen(bytes.as_slice(), &requests, &answers, &cancels).expect("reads to the end");
+        assert_eq!(queue.try_iter().collect::<Vec<_>>(), [(1, Request::Plan), (2, Request::Plan)]);
+        assert_eq!(data.try_iter().collect::<Vec<_>>(), [None]);
+        assert!(cancels.include(1) && !cancels.include(2));
+    }
+}

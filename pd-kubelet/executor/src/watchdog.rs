@@ -1,0 +1,143 @@
+//! The call that runs, and the clock that ends it.
+//!
+//! In: when a call begins and ends, what it logs. Out: its log and wall time; or, when its time is up, the
+//! `TimedOut` that replaces its outcome, after which the process ends: compiled code cannot be interrupted, and
+//! checks inside it would cost every loop.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use executor_protocol::{Call, Context, Ended, FrameError, Outcome, Reply};
+
+use crate::log::Log;
+use crate::pipe::Outbox;
+
+/// Log of one call that is kept at most, whatever the job allows: it travels in one frame with the output.
+const LOG_BYTES_MAX: u64 = 1 << 20;
+
+/// Which of the task's functions runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Plan,
+    Run(u64),
+    Merge,
+}
+
+/// What is known of the running call.
+pub(crate) struct Calls {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Most linear memory of the call so far, in bytes.
+    pub(crate) peak: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct State {
+    running: Option<Running>,
+    /// When the watchdog looks again of its own accord. A call that ends later needs not wake it, so a range
+    /// of short calls costs it one wake-up per limit and not one per call.
+    looks_at: Option<Instant>,
+}
+
+struct Running {
+    what: What,
+    started: Instant,
+    limit: Duration,
+    log: Log,
+}
+
+impl Running {
+    /// None: further away than a clock can tell.
+    fn deadline(&self) -> Option<Instant> {
+        self.started.checked_add(self.limit)
+    }
+}
+
+impl Calls {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), changed: Condvar::new(), peak: Arc::default() })
+    }
+
+    /// A call begins.
+    pub(crate) fn begin(&self, what: What, context: &Context) {
+        let limit = Duration::from_millis(context.call_ms_max);
+        let log = Log::new(context.log_bytes_max.min(LOG_BYTES_MAX));
+        let running = Running { what, started: Instant::now(), limit, log };
+        self.peak.store(0, Ordering::Relaxed);
+        let mut state = self.lock();
+        let deadline = running.deadline();
+        state.running = Some(running);
+        if deadline.is_some_and(|deadline| state.looks_at.is_none_or(|looks_at| deadline < looks_at)) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The running call has ended: its log and wall time in nanoseconds. Once its time is up this never
+    /// returns, so that no call has two outcomes.
+    pub(crate) fn end(&self) -> (Log, u64) {
+        let running = self.lock().running.take().expect("invariant: a call that ends has begun");
+        (running.log, nanoseconds(running.started))
+    }
+
+    /// Adds a line to the log of the running call.
+    pub(crate) fn log(&self, level: &str, text: &str) {
+        if let Some(running) = &mut self.lock().running {
+            running.log.add(level, text);
+        }
+    }
+
+    /// Waits until a call has run out of time and reports it. Returns when the process is to end.
+    pub(crate) fn watch(&self, outbox: &Outbox) -> Result<(), FrameError> {
+        let mut state = self.lock();
+        loop {
+            let deadline = state.running.as_ref().and_then(Running::deadline);
+            state.looks_at = deadline;
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            state = match left {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => {
+                    // The lock is held from here on: a call that ends this moment waits in `end` for ever.
+                    let running = state.running.take().expect("invariant: only a running call has a deadline");
+                    let result = outbox.send(&[self.timed_out(running)]);
+                    std::mem::forget(state);
+                    return result;
+                }
+                Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+            }
+        }
+    }
+
+    fn timed_out(&self, running: Running) -> Reply {
+        match running.what {
+            What::Plan => Reply::Planned(self.overdue(running)),
+            What::Run(index) => Reply::Ended(vec![Ended { index, call: self.overdue(running), found: Vec::new() }]),
+            What::Merge => Reply::Merged(self.overdue(running)),
+        }
+    }
+
+    fn overdue<T>(&self, running: Running) -> Call<T> {
+        let text = format!(
+            "the call ran longer than its limit of {:?} of wall time; raise spec.subtaskTimeout or let each subtask do less",
+            running.limit
+        );
+        Call {
+            outcome: Outcome::TimedOut(text),
+            log: running.log.into_text(),
+            wall_ns: nanoseconds(running.started),
+            memory_peak_bytes: self.peak.load(Ordering::Relaxed),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn nanoseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,199 @@
+//! Speaks the protocol to the real binary, as a kubelet does.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use executor_protocol::{Blob, Context, Ended, Outcome, ReadAnswer, Reply, Request, read, write};
+use tempfile::TempDir;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+const WIT: &str = include_str!("../../../../wasm_tasks/abi/wit/task.wit");
+
+/// The guest of these tests as a component.
+pub(crate) fn guest() -> Vec<u8> {
+    let mut module = wat::parse_str(include_str!("guest.wat")).expect("the guest parses");
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve.push_source("task.wit", WIT).expect("the contract parses");
+    let world = resolve.select_world(&[package], Some("task")).expect("the world is there");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).expect("embeds");
+    ComponentEncoder::default().validate(true).module(&module).expect("is a module").encode().expect("encodes")
+}
+
+/// An executor and the node around it.
+pub(crate) struct Node {
+    pub(crate) folder: TempDir,
+    pub(crate) blobs: BTreeMap<Blob, Vec<u8>>,
+    /// How often the executor asked for bytes.
+    pub(crate) reads: usize,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    replies: Receiver<Reply>,
+}
+
+impl Node {
+    pub(crate) fn start() -> Self {
+        Self::spawn(&mut Command::new(env!("CARGO_BIN_EXE_pd-executor")))
+    }
+
+    /// An executor that may map only so many bytes.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn with_address_space(bytes: u64) -> Self {
+        let limited = format!("ulimit -v {}; exec \"$0\"", bytes >> 10);
+        Self::spawn(Command::new("sh").args(["-c", &limited, env!("CARGO_BIN_EXE_pd-executor")]))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .env("SECRET", "of the kubelet")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the executor starts");
+        let mut stdout = child.stdout.take().expect("piped");
+        let stdin = child.stdin.take();
+        let (sender, replies) = channel();
+        thread::spawn(move || {
+            while let Ok(Some(reply)) = read(&mut stdout) {
+                if sender.send(reply).is_err() {
+                    break;
+                }
+            }
+        });
+        let folder = tempfile::tempdir().expect("a folder");
+        Self { folder, blobs: BTreeMap::new(), reads: 0, child, stdin, replies }
+    }
+
+    /// An executor with the guest compiled and prepared for these params.
+    pub(crate) fn with_guest(params: &str, change: impl FnOnce(&mut Context)) -> Self {
+        let mut node = Self::start();
+        assert_eq!(node.compile(&guest()), Reply::Prepared);
+        assert_eq!(node.prepare(params, change), Reply::Prepared);
+        node
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn compiled(&self) -> PathBuf {
+        self.folder.path().join("compiled")
+    }
+
+    pub(crate) fn compile(&mut self, component: &[u8]) -> Reply {
+        let path = self.folder.path().join("component");
+        fs::write(&path, component).expect("writes");
+        let (component, compiled) = (text(&path), text(&self.compiled()));
+        self.send(&Request::Compile { component, compiled });
+        self.next()
+    }
+
+    pub(crate) fn prepare(&mut self, params: &str, change: impl FnOnce(&mut Context)) -> Reply {
+        let mut context = Context {
+            compiled: text(&self.compiled()),
+            params: params.to_owned(),
+            memory_bytes_max: 16 << 20,
+            call_ms_max: 30_000,
+            output_bytes_max: 1 << 20,
+            log_bytes_max: 1 << 10,
+            goal: Some(2),
+        };
+        change(&mut context);
+        self.send(&Request::Prepare(context));
+        self.next()
+    }
+
+    pub(crate) fn send(&mut self, request: &Request) {
+        write(self.stdin.as_mut().expect("open"), request).expect("the executor listens");
+    }
+
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
+        self.stdin.as_mut().expect("open").write_all(bytes).expect("the executor listens");
+    }
+
+    /// The next reply that is not a `Read`; those are answered.
+    pub(crate) fn next(&mut self) -> Reply {
+        self.try_next().expect("the executor replies")
+    }
+
+    /// The same; none once the executor has ended.
+    pub(crate) fn try_next(&mut self) -> Option<Reply> {
+        loop {
+            let reply = self.replies.recv_timeout(PATIENCE).ok()?;
+            let Reply::Read { blob, offset, length } = &reply else { return Some(reply) };
+            self.reads += 1;
+            let answer = self.blobs.get(blob).map(|bytes| {
+                let from = bytes.len().min(*offset as usize);
+                let to = bytes.len().min(from + *length as usize);
+                ReadAnswer { size: bytes.len() as u64, bytes: bytes[from..to].to_vec() }
+            });
+            self.send(&Request::Data(answer));
+        }
+    }
+
+    /// Runs a range and returns what ended, in order.
+    pub(crate) fn run(&mut self, first: u64, last: u64) -> Vec<Ended> {
+        self.send(&Request::Run { first, last, careful: false });
+        self.until_done()
+    }
+
+    pub(crate) fn until_done(&mut self) -> Vec<Ended> {
+        let mut all = Vec::new();
+        loop {
+            match self.next() {
+                Reply::Ended(ended) => all.extend(ended),
+                Reply::Progress { .. } => {}
+                Reply::Done => return all,
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    /// The outcome of a single index.
+    pub(crate) fn outcome(&mut self, index: u64) -> Outcome<Vec<u8>> {
+        let mut ended = self.run(index, index);
+        assert_eq!(ended.len(), 1);
+        ended.remove(0).call.outcome
+    }
+
+    /// Ends the executor as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("is our child");
+    }
+
+    /// Closes the executor's standard input.
+    pub(crate) fn hang_up(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Waits for the executor's end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("is our child") {
+                return status;
+            }
+            assert!(Instant::now() < until, "the executor did not end");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn text(path: &Path) -> String {
+    path.to_str().expect("UTF-8").to_owned()
+}
