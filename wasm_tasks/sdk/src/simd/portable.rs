@@ -1,7 +1,7 @@
 //! The lanes as arrays, for native builds and engines without simd128.
 
 use std::array::from_fn;
-use std::ops::{Add, BitAnd, BitXor, Mul, Sub};
+use std::ops::{Add, BitAnd, BitOr, BitXor, Mul, Sub};
 
 /// Two lanes of `f64`.
 #[derive(Clone, Copy, Debug)]
@@ -150,6 +150,15 @@ impl BitAnd for Mask64x2 {
     #[inline(always)]
     fn bitand(self, other: Self) -> Self {
         Self(from_fn(|lane| self.0[lane] & other.0[lane]))
+    }
+}
+
+impl BitOr for Mask64x2 {
+    type Output = Self;
+
+    #[inline(always)]
+    fn bitor(self, other: Self) -> Self {
+        Self(from_fn(|lane| self.0[lane] | other.0[lane]))
     }
 }
 

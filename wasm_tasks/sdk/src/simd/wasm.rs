@@ -1,7 +1,7 @@
 //! The lanes as `v128`.
 
 use std::arch::wasm32 as arch;
-use std::ops::{Add, BitAnd, BitXor, Mul, Sub};
+use std::ops::{Add, BitAnd, BitOr, BitXor, Mul, Sub};
 
 /// Two lanes of `f64`.
 #[derive(Clone, Copy, Debug)]
@@ -155,6 +155,15 @@ impl BitAnd for Mask64x2 {
     #[inline(always)]
     fn bitand(self, other: Self) -> Self {
         Self(arch::v128_and(self.0, other.0))
+    }
+}
+
+impl BitOr for Mask64x2 {
+    type Output = Self;
+
+    #[inline(always)]
+    fn bitor(self, other: Self) -> Self {
+        Self(arch::v128_or(self.0, other.0))
     }
 }
 
