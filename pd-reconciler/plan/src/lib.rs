@@ -1,1 +1,74 @@
 //! pd-plan: what to do next, decided from one snapshot.
+//!
+//! In: a `Snapshot` of the cluster, the present moment, a `Policy`. Out: a `Plan` of final API writes with
+//! reasons. No I/O, no clock, no randomness, nothing async: the same arguments give the same plan, byte for
+//! byte, and planning on the result of a plan changes nothing.
+//!
+//! Still to come beside `grants`: stealing from the node that would end last, and copies of stragglers. Their
+//! ranges are already there (`outstanding` by node, `withdraws` before grants, `retained` reports).
+
+mod action;
+mod applied;
+mod backoff;
+mod efficiency;
+mod fold;
+mod grants;
+pub mod invariants;
+mod job;
+mod merge;
+mod names;
+mod nodes;
+mod placement;
+mod plan_call;
+mod policy;
+mod share;
+mod snapshot;
+mod status;
+mod time;
+mod verdict;
+
+pub use action::{About, Action, Counts, Event, Note, Plan};
+pub use applied::apply;
+pub use names::assignment as assignment_name;
+pub use policy::Policy;
+pub use snapshot::{Cohort, JobFacts, Memory, NodeFacts, Readiness, Snapshot};
+
+use jiff::Timestamp;
+
+/// Decides what to do now.
+pub fn plan(snapshot: &Snapshot, now: Timestamp, policy: &Policy) -> Plan {
+    let plan = decide(snapshot, now, policy);
+    if cfg!(debug_assertions) {
+        let violations = invariants::check(snapshot, &plan, policy);
+        debug_assert!(violations.is_empty(), "the plan breaks its invariants: {violations:#?}");
+    }
+    plan
+}
+
+/// The steps, in order.
+fn decide(snapshot: &Snapshot, now: Timestamp, policy: &Policy) -> Plan {
+    let mut plan = Plan::default();
+    let nodes = nodes::bucket(snapshot, now, policy, &mut plan);
+    let mut jobs = job::bucket(snapshot, &nodes, &mut plan);
+    fold::reports(&mut jobs);
+    verdict::judge(&mut jobs, now, &mut plan);
+    plan_call::place(&mut jobs, &nodes, &mut plan);
+    let due: Vec<backoff::Due> =
+        jobs.iter_mut().map(|work| backoff::release(work, now, policy, &mut plan)).collect();
+    grants::refill(&mut jobs, &due, &nodes, policy, &mut plan);
+    merge::order(&mut jobs, &nodes, now, policy, &mut plan);
+    for work in jobs {
+        write(work, &nodes, now, policy, &mut plan);
+    }
+    plan
+}
+
+/// Turns what was decided for one job into writes: what takes away, what gives, what tells.
+fn write(mut work: job::Work<'_>, nodes: &nodes::Nodes<'_>, now: Timestamp, policy: &Policy, plan: &mut Plan) {
+    let mut changes: Vec<Action> = work.drafts.iter().filter_map(|draft| draft.finish(work.job)).collect();
+    changes.sort_by_key(|change| !matches!(change, Action::ReplaceAssignment { withdraws: true, .. }));
+    let is_settled = changes.is_empty();
+    plan.actions.append(&mut changes);
+    status::write(&mut work, nodes, is_settled, now, policy, plan);
+    plan.memories.insert(work.uid().to_owned(), work.memory);
+}

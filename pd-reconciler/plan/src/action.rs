@@ -1,0 +1,236 @@
+//! Plan: what to do, as final API writes, and why. Execution has no choices left.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use jiff::Timestamp;
+use schemas::{Assignment, Job, JobStatus};
+
+use crate::snapshot::Memory;
+
+/// What to do now, why, and when to look again.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Writes, in the order in which they must be made for one job: what takes work away stands before
+    /// what gives it out.
+    pub actions: Vec<Action>,
+    /// Why nothing was done where something could be expected.
+    pub notes: Vec<Note>,
+    /// When to plan again although nothing has changed.
+    pub wake_at: Option<Timestamp>,
+    /// By job UID: to be handed back in the next snapshot.
+    pub memories: BTreeMap<String, Memory>,
+    /// Numbers for metrics.
+    pub counts: Counts,
+}
+
+/// What one plan gave out, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Assignments that were given more indexes.
+    pub grants: u64,
+    /// Indexes given out.
+    pub granted_indexes: u64,
+    /// Of these, retries.
+    pub retries: u64,
+    /// Nodes found lost.
+    pub nodes_lost: u64,
+}
+
+/// One write. The object's resourceVersion is what the write depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Create an assignment.
+    CreateAssignment(Box<Assignment>),
+    /// Replace an assignment's spec.
+    ReplaceAssignment {
+        /// With the new spec and the resourceVersion it was decided on.
+        assignment: Box<Assignment>,
+        /// True when it takes work away: nothing of the job may be given out before this is written.
+        withdraws: bool,
+    },
+    /// Replace a job's status.
+    WriteJobStatus {
+        /// The job it was decided on.
+        job: Arc<Job>,
+        /// The new status.
+        status: Box<JobStatus>,
+    },
+    /// Set a node's Ready condition.
+    SetNodeReady {
+        /// The node.
+        node: String,
+        /// Its UID.
+        uid: String,
+        /// True, or Unknown because it is lost.
+        ready: bool,
+    },
+    /// Record an event, once the other writes about its object have succeeded.
+    EmitEvent(Event),
+}
+
+/// Something worth telling the user about an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What it is about.
+    pub about: About,
+    /// True when somebody should look.
+    pub is_warning: bool,
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// For a person.
+    pub message: String,
+}
+
+/// The object of an event.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    /// A job.
+    Job {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
+    /// A node.
+    Node {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
+}
+
+/// Why nothing was done where something could be expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// `job/NAMESPACE/NAME` or `node/NAME`.
+    pub subject: String,
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// For a person.
+    pub message: String,
+}
+
+impl Plan {
+    /// Asks to be called again at `at`, or before.
+    pub(crate) fn wake(&mut self, at: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Adds a note.
+    pub(crate) fn note(&mut self, subject: String, reason: &'static str, message: impl Into<String>) {
+        self.notes.push(Note { subject, reason, message: message.into() });
+    }
+
+    /// Adds an event.
+    pub(crate) fn event(&mut self, about: About, is_warning: bool, reason: &'static str, message: impl Into<String>) {
+        self.actions.push(Action::EmitEvent(Event { about, is_warning, reason, message: message.into() }));
+    }
+}
+
+impl Action {
+    /// UID of the job that the write belongs to.
+    pub fn job_uid(&self) -> Option<&str> {
+        match self {
+            Self::CreateAssignment(assignment) | Self::ReplaceAssignment { assignment, .. } => {
+                Some(&assignment.spec.job.uid)
+            }
+            Self::WriteJobStatus { job, .. } => job.metadata.uid.as_deref(),
+            Self::EmitEvent(Event { about: About::Job { uid, .. }, .. }) => Some(uid),
+            Self::SetNodeReady { .. } | Self::EmitEvent(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Job { namespace, name, .. } => write!(f, "job/{namespace}/{name}"),
+            Self::Node { name, .. } => write!(f, "node/{name}"),
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.subject, self.reason, self.message)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateAssignment(assignment) => write!(f, "create {}", Told(assignment)),
+            Self::ReplaceAssignment { assignment, withdraws: false } => write!(f, "replace {}", Told(assignment)),
+            Self::ReplaceAssignment { assignment, withdraws: true } => write!(f, "withdraw {}", Told(assignment)),
+            Self::WriteJobStatus { job, status } => {
+                write!(f, "status of {}: {}", job.metadata.name.as_deref().unwrap_or_default(), ToldStatus(status))
+            }
+            Self::SetNodeReady { node, ready, .. } => {
+                write!(f, "node {node}: Ready={}", if *ready { "True" } else { "Unknown" })
+            }
+            Self::EmitEvent(event) => {
+                let kind = if event.is_warning { "warning" } else { "event" };
+                write!(f, "{kind} on {}: {}: {}", event.about, event.reason, event.message)
+            }
+        }
+    }
+}
+
+/// One line that says what an assignment asks for.
+struct Told<'a>(&'a Assignment);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spec = &self.0.spec;
+        write!(f, "{} on {}:", spec.job.name, spec.node_name)?;
+        if spec.plan {
+            f.write_str(" plan")?;
+        }
+        if let Some(slots) = spec.slots {
+            write!(f, " slots={slots}")?;
+        }
+        for grant in &spec.grants {
+            write!(f, " {}:[{}]", grant.attempt, grant.indexes)?;
+        }
+        if let Some(merge) = &spec.merge {
+            write!(f, " merge#{}", merge.attempt)?;
+            for part in &merge.parts {
+                write!(f, " {}:[{}]", &part.segment.hex()[..6], part.indexes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One line that says what a job's status says.
+struct ToldStatus<'a>(&'a JobStatus);
+
+impl fmt::Display for ToldStatus<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.0;
+        let counts = status.subtasks;
+        write!(f, "{}", status.state.as_deref().unwrap_or("-"))?;
+        write!(f, " total={} succeeded={}", counts.total, counts.succeeded)?;
+        write!(f, " failed={} running={} pending={}", counts.failed, counts.running, counts.pending)?;
+        write!(f, " completed=[{}] failed=[{}]", status.completed_indexes, status.failed_indexes)?;
+        if !status.found.is_empty() {
+            write!(f, " found=[{}]", status.found)?;
+        }
+        if status.retries > 0 {
+            write!(f, " retries={}", status.retries)?;
+        }
+        if let Some(efficiency) = &status.efficiency {
+            write!(f, " efficiency={efficiency}")?;
+        }
+        if let Some(result) = &status.result {
+            write!(f, " result={}", &result.artifact.hex()[..6])?;
+        }
+        for condition in &status.conditions {
+            write!(f, " {}={}({})", condition.type_, condition.status, condition.reason)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! Applied: what the snapshot would be if every action of a plan succeeded. For tests, simulations and the
+//! checker of plans; the shell applies plans to the real API instead.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use schemas::Assignment;
+
+use crate::{
+    action::{Action, Plan},
+    snapshot::{JobFacts, Readiness, Snapshot},
+};
+
+/// The snapshot after `plan`.
+pub fn apply(snapshot: &Snapshot, plan: &Plan) -> Snapshot {
+    let mut after = snapshot.clone();
+    for action in &plan.actions {
+        match action {
+            Action::CreateAssignment(assignment) => create(&mut after, assignment),
+            Action::ReplaceAssignment { assignment, .. } => replace(&mut after, assignment),
+            Action::WriteJobStatus { job, status } => {
+                if let Some(facts) = job_of(&mut after, job.metadata.uid.as_deref()) {
+                    let mut written = (**job).clone();
+                    written.status = Some((**status).clone());
+                    facts.job = Arc::new(written);
+                }
+            }
+            Action::SetNodeReady { uid, ready, .. } => {
+                if let Some(node) = after.nodes.iter_mut().find(|node| node.uid == *uid) {
+                    node.ready = if *ready { Readiness::True } else { Readiness::Unknown };
+                }
+            }
+            Action::EmitEvent(_) => {}
+        }
+    }
+    for (uid, memory) in &plan.memories {
+        if let Some(facts) = job_of(&mut after, Some(uid)) {
+            facts.memory = memory.clone();
+        }
+    }
+    after
+}
+
+fn job_of<'a>(snapshot: &'a mut Snapshot, uid: Option<&str>) -> Option<&'a mut JobFacts> {
+    snapshot.jobs.iter_mut().find(|facts| facts.job.metadata.uid.as_deref() == uid)
+}
+
+fn create(snapshot: &mut Snapshot, assignment: &Assignment) {
+    let Some(facts) = job_of(snapshot, Some(&assignment.spec.job.uid)) else { return };
+    let times = facts.assignments.iter().filter_map(|other| other.metadata.creation_timestamp.clone());
+    let newest = times.chain(facts.job.metadata.creation_timestamp.clone()).max_by_key(|time| time.0);
+    let mut created = assignment.clone();
+    created.metadata.creation_timestamp =
+        newest.or(Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH)));
+    created.metadata.generation = Some(1);
+    created.metadata.resource_version = Some("1".into());
+    facts.assignments.push(Arc::new(created));
+}
+
+fn replace(snapshot: &mut Snapshot, assignment: &Assignment) {
+    let Some(facts) = job_of(snapshot, Some(&assignment.spec.job.uid)) else { return };
+    let mut others = facts.assignments.iter_mut();
+    if let Some(stored) = others.find(|stored| stored.metadata.name == assignment.metadata.name) {
+        let mut written = assignment.clone();
+        written.metadata.generation = assignment.metadata.generation.map(|generation| generation + 1);
+        *stored = Arc::new(written);
+    }
+}

@@ -1,0 +1,195 @@
+//! Conditions and status: what the user sees of a job. Written at once when a condition changes, else seldom.
+
+use jiff::Timestamp;
+use schemas::{
+    Condition, IndexSet, JobStatus, condition,
+    job::{SubtaskCounts, conditions},
+};
+
+use crate::{
+    action::{Action, Plan},
+    efficiency,
+    job::{Draft, Stage, Verdict, Work},
+    nodes::Nodes,
+    policy::{Policy, STATUS_WRITES_PER_AGE},
+    time::{after, since, to_millis},
+    verdict,
+};
+
+/// Orders the status write of one job, if it is due. `is_settled`: this plan changes none of its assignments.
+pub(crate) fn write(
+    work: &mut Work<'_>,
+    nodes: &Nodes<'_>,
+    is_settled: bool,
+    now: Timestamp,
+    policy: &Policy,
+    plan: &mut Plan,
+) {
+    if work.stage == Stage::Finished {
+        return;
+    }
+    let old = work.job.status.clone().unwrap_or_default();
+    let mut new = old.clone();
+    count(work, &mut new);
+    set_conditions(work, is_settled, now, &mut new);
+    new.observed_generation = work.job.metadata.generation;
+    new.state = Some(state(work, &new).to_owned());
+    if !differs(&old, &new) {
+        return;
+    }
+    if !is_urgent(&old, &new) {
+        let at = next_write(work, &old, now, policy);
+        if now < at {
+            plan.wake(at);
+            return;
+        }
+    }
+    efficiency::figure(work, nodes, now, &mut new);
+    work.memory.status_ordered = Some(now);
+    tell(work, &old, &new, plan);
+    let job = work.facts.job.clone();
+    plan.actions.push(Action::WriteJobStatus { job, status: Box::new(new) });
+}
+
+/// Where the subtasks stand.
+fn count(work: &Work<'_>, status: &mut JobStatus) {
+    let fold = &work.fold;
+    let is_ending = matches!(work.stage, Stage::Merging(_) | Stage::Complete(..) | Stage::Failing(_));
+    let running = if is_ending { 0 } else { fold.outstanding.count() };
+    let (total, succeeded, failed) = (fold.all.count(), fold.done.count(), fold.failed.count());
+    let pending = total - succeeded - failed - running;
+    status.subtasks = SubtaskCounts { total, succeeded, failed, running, pending };
+    status.completed_indexes = fold.done.clone();
+    status.failed_indexes = fold.failed.clone();
+    status.found = &status.found | &fold.found;
+    status.retries = status.retries.max(fold.retries);
+    status.layout.clone_from(&work.layout);
+}
+
+/// The conditions in batch/v1's order: Planned, then the interim one, then the terminal one once nothing is
+/// being withdrawn any more.
+fn set_conditions(work: &Work<'_>, is_settled: bool, now: Timestamp, status: &mut JobStatus) {
+    let now = to_millis(now);
+    let generation = work.job.metadata.generation;
+    let mut set = |type_: &str, reason: &str, message: &str| {
+        let is_set = condition::is_true(&status.conditions, type_);
+        let new = Condition {
+            type_: type_.to_owned(),
+            status: "True".to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            last_transition_time: now,
+            observed_generation: generation,
+        };
+        if !is_set {
+            condition::set(&mut status.conditions, new);
+        }
+    };
+    let is_called = work.drafts.iter().any(|draft| draft.spec.plan);
+    if status.start_time.is_none() && (is_called || work.layout.is_some()) {
+        status.start_time = Some(now);
+    }
+    if let Some(layout) = &work.layout {
+        let s = if layout.subtasks == 1 { "" } else { "s" };
+        set(conditions::PLANNED, "Planned", &format!("the task cut the job into {} subtask{s}", layout.subtasks));
+    }
+    match &work.stage {
+        Stage::Merging(Verdict { reason, message }) => set(conditions::SUCCESS_CRITERIA_MET, reason, message),
+        Stage::Complete(Verdict { reason, message }, result) => {
+            set(conditions::SUCCESS_CRITERIA_MET, reason, message);
+            set(conditions::COMPLETE, reason, message);
+            status.result = Some(result.clone());
+            status.completion_time = status.completion_time.or(Some(now));
+        }
+        Stage::Failing(Verdict { reason, message }) => {
+            set(conditions::FAILURE_TARGET, reason, message);
+            if is_settled {
+                set(conditions::FAILED, reason, message);
+                status.completion_time = status.completion_time.or(Some(now));
+            }
+        }
+        Stage::Planning | Stage::Running | Stage::Finished => {}
+    }
+    if status.completion_time.is_some() {
+        status.estimated_completion_time = None;
+    }
+}
+
+/// One word for a table.
+fn state(work: &Work<'_>, status: &JobStatus) -> &'static str {
+    let is_held_up = work.held_up.is_some() && work.fold.outstanding.is_empty();
+    match &work.stage {
+        _ if condition::is_true(&status.conditions, conditions::FAILED) => "Failed",
+        Stage::Complete(..) => "Complete",
+        Stage::Planning | Stage::Running | Stage::Merging(_) if is_held_up => "Waiting",
+        Stage::Planning => "Planning",
+        Stage::Merging(_) => "Merging",
+        Stage::Running | Stage::Failing(_) | Stage::Finished => "Running",
+    }
+}
+
+/// True when there is something to write. Figures that move with the clock alone are no reason.
+fn differs(old: &JobStatus, new: &JobStatus) -> bool {
+    let still = |status: &JobStatus| JobStatus {
+        throughput: None,
+        estimated_completion_time: None,
+        efficiency: None,
+        ..status.clone()
+    };
+    still(old) != still(new)
+}
+
+/// True when a client may wait for it: anything but progress.
+fn is_urgent(old: &JobStatus, new: &JobStatus) -> bool {
+    old.conditions != new.conditions
+        || old.state != new.state
+        || old.observed_generation != new.observed_generation
+        || old.start_time != new.start_time
+        || old.layout != new.layout
+        || old.result != new.result
+}
+
+/// When progress may be written next: often while the job is young, seldom when it is old.
+fn next_write(work: &Work<'_>, old: &JobStatus, now: Timestamp, policy: &Policy) -> Timestamp {
+    let Some(last) = work.memory.status_ordered else { return now };
+    let age = old.start_time.map_or_else(Default::default, |start| since(start, now));
+    let limits = policy.status_interval_min..=policy.status_interval_max.max(policy.status_interval_min);
+    after(last, (age / STATUS_WRITES_PER_AGE).clamp(*limits.start(), *limits.end()))
+}
+
+/// Events that go with this write.
+fn tell(work: &Work<'_>, old: &JobStatus, new: &JobStatus, plan: &mut Plan) {
+    let about = work.about();
+    let became = |type_: &str| {
+        let is_new = condition::is_true(&new.conditions, type_) && !condition::is_true(&old.conditions, type_);
+        new.conditions.iter().find(|c| is_new && c.type_ == type_)
+    };
+    if let Some(planned) = became(conditions::PLANNED) {
+        plan.event(about.clone(), false, "Planned", &planned.message);
+    }
+    if new.state.as_deref() == Some("Waiting") && old.state != new.state {
+        plan.event(about.clone(), true, "FailedScheduling", work.held_up.clone().unwrap_or_default());
+    }
+    if new.retries > old.retries {
+        let tried: IndexSet = work.drafts.iter().flat_map(failed).collect();
+        let retries = new.retries - old.retries;
+        let message = format!("retried {retries} times; {}", verdict::first_failure(work, &tried));
+        plan.event(about.clone(), true, "SubtaskRetried", message);
+    }
+    if new.subtasks.failed > old.subtasks.failed {
+        let newly = &new.failed_indexes - &old.failed_indexes;
+        let message = format!("{} out of retries; {}", newly.count(), verdict::first_failure(work, &newly));
+        plan.event(about.clone(), true, "SubtaskFailed", message);
+    }
+    if let Some(complete) = became(conditions::COMPLETE) {
+        plan.event(about.clone(), false, "Completed", format!("{}; the result is there", complete.message));
+    }
+    if let Some(failed) = became(conditions::FAILURE_TARGET) {
+        plan.event(about, true, "JobFailed", format!("{}: {}", failed.reason, failed.message));
+    }
+}
+
+/// Intervals of what failed on one node.
+fn failed(draft: &Draft<'_>) -> Vec<std::ops::RangeInclusive<u64>> {
+    draft.failed.values().flat_map(IndexSet::ranges).collect()
+}

@@ -1,0 +1,186 @@
+//! Judge each job: is enough done, is too much lost, is its time up? One file for the success policy and the
+//! limits on failure, since the order in which they are asked is the policy.
+
+use jiff::Timestamp;
+use schemas::{
+    IndexSet,
+    assignment::{CallFailure, FailureOutcome, PlanReport},
+    condition::Condition,
+    job::{JobResult, conditions},
+};
+
+use crate::{
+    action::Plan,
+    job::{Draft, Stage, Verdict, Work},
+    time::after,
+};
+
+/// Characters of a task's own message that a condition quotes.
+const QUOTE_CHARS_MAX: usize = 400;
+
+/// Decides the stage of every job.
+pub(crate) fn judge(jobs: &mut [Work<'_>], now: Timestamp, plan: &mut Plan) {
+    for work in jobs.iter_mut().filter(|work| work.stage != Stage::Finished) {
+        work.stage = stage(work, now, plan);
+        let is_stopping = matches!(work.stage, Stage::Merging(_) | Stage::Complete(..) | Stage::Failing(_));
+        if is_stopping {
+            let keeps_merge = matches!(work.stage, Stage::Merging(_));
+            for draft in &mut work.drafts {
+                let merge = draft.spec.merge.clone();
+                draft.stop();
+                if keeps_merge {
+                    draft.spec.merge = merge;
+                }
+            }
+        }
+    }
+}
+
+/// What was decided before stands; success is asked before the clock, the clock before the limits.
+fn stage(work: &Work<'_>, now: Timestamp, plan: &mut Plan) -> Stage {
+    if let Some(verdict) = stored(work, conditions::FAILURE_TARGET) {
+        return Stage::Failing(verdict);
+    }
+    let success = stored(work, conditions::SUCCESS_CRITERIA_MET).or_else(|| success(work));
+    if let (Some(verdict), Some(result)) = (&success, merge_result(work)) {
+        return Stage::Complete(verdict.clone(), result);
+    }
+    if let Some(verdict) = deadline(work, now, plan) {
+        return Stage::Failing(verdict);
+    }
+    match success {
+        Some(verdict) => merge_failed(work).map_or(Stage::Merging(verdict), Stage::Failing),
+        None if work.layout.is_none() => plan_failed(work).map_or(Stage::Planning, Stage::Failing),
+        None => too_many_failures(work).map_or(Stage::Running, Stage::Failing),
+    }
+}
+
+/// A verdict that an earlier plan wrote down.
+fn stored(work: &Work<'_>, type_: &str) -> Option<Verdict> {
+    let mut conditions = work.job.status.iter().flat_map(|status| &status.conditions);
+    let is_it = |c: &&Condition| c.type_ == type_ && c.status == "True";
+    conditions.find(is_it).map(|c| Verdict { reason: c.reason.clone(), message: c.message.clone() })
+}
+
+/// All indexes are done, or as many as the success policy asks for, or as many targets are found.
+fn success(work: &Work<'_>) -> Option<Verdict> {
+    let layout = work.layout.as_ref()?;
+    let done = work.fold.done.count();
+    if let Some(policy) = &work.job.spec.success_policy {
+        let found = work.fold.found.count();
+        if let Some(goal) = layout.goal {
+            let wanted = policy.succeeded_count.unwrap_or(goal);
+            if found >= wanted {
+                return Some(verdict("SuccessPolicy", format!("{found} of {goal} targets were found")));
+            }
+        } else if let Some(wanted) = policy.succeeded_count
+            && done >= wanted
+        {
+            let message = format!("{done} of {} subtasks succeeded, {wanted} are enough", layout.subtasks);
+            return Some(verdict("SuccessPolicy", message));
+        }
+    }
+    (done == layout.subtasks).then(|| verdict("CompletionsReached", format!("all {done} subtasks succeeded")))
+}
+
+/// The first successful merge.
+fn merge_result(work: &Work<'_>) -> Option<JobResult> {
+    let reports = work.drafts.iter().filter_map(Draft::merge_report);
+    let succeeded = reports.filter_map(|report| report.result.as_ref().map(|result| (report.attempt, result)));
+    succeeded.min_by_key(|(attempt, _)| *attempt).map(|(_, result)| result.clone())
+}
+
+/// The job's time is up.
+fn deadline(work: &Work<'_>, now: Timestamp, plan: &mut Plan) -> Option<Verdict> {
+    let timeout = work.job.spec.timeout?;
+    let deadline = after(work.job.status.as_ref()?.start_time?, timeout.0);
+    if now < deadline {
+        plan.wake(deadline);
+        return None;
+    }
+    Some(verdict("DeadlineExceeded", format!("the job did not end within its timeout of {timeout}")))
+}
+
+/// The plan call failed where trying another node cannot help, or too often.
+fn plan_failed(work: &Work<'_>) -> Option<Verdict> {
+    let failures: Vec<&CallFailure> = plan_failures(work).collect();
+    let last = failures.last()?;
+    let hopeless = failures.iter().find(|failure| !is_transient(failure.outcome));
+    let is_spent = failures.len() as u64 > u64::from(work.job.spec.backoff_limit_per_index);
+    let told = hopeless.or_else(|| is_spent.then_some(last))?;
+    Some(verdict("PlanFailed", call_message("plan", told)))
+}
+
+/// How the plan call failed, node by node.
+pub(crate) fn plan_failures<'a>(work: &Work<'a>) -> impl Iterator<Item = &'a CallFailure> {
+    work.drafts.iter().filter_map(Draft::plan_report).filter_map(|report| match report {
+        PlanReport::Failed(failure) => Some(failure),
+        PlanReport::Layout(_) => None,
+    })
+}
+
+/// True when another node may well succeed: the rest is the guest's own doing and would happen again.
+fn is_transient(outcome: FailureOutcome) -> bool {
+    use FailureOutcome::{ExecutorLost, SetupFailed, TaskErrorRetryable};
+    matches!(outcome, ExecutorLost | SetupFailed | TaskErrorRetryable)
+}
+
+/// The merge failed for good, or once more than retries are allowed.
+fn merge_failed(work: &Work<'_>) -> Option<Verdict> {
+    let is_open = work.drafts.iter().any(|draft| draft.is_live && draft.open_merge().is_some());
+    let reports = work.drafts.iter().filter_map(Draft::merge_report);
+    let failures = reports.filter_map(|report| report.failure.as_ref().map(|failure| (report.attempt, failure)));
+    let (attempt, failure) = failures.max_by_key(|(attempt, _)| *attempt)?;
+    let is_spent = attempt > work.job.spec.backoff_limit_per_index && !is_open;
+    (is_spent || !failure.outcome.is_retryable()).then(|| verdict("MergeFailed", call_message("merge", failure)))
+}
+
+/// One of the limits on failure is passed, or everything is settled and something failed.
+fn too_many_failures(work: &Work<'_>) -> Option<Verdict> {
+    let spec = &work.job.spec;
+    let fold = &work.fold;
+    let failed = fold.failed.count();
+    if let Some(limit) = spec.max_failed_indexes
+        && failed > limit
+    {
+        let message = format!("{failed} subtasks failed, {limit} are allowed; {}", first_failure(work, &fold.failed));
+        return Some(verdict("MaxFailedIndexesExceeded", message));
+    }
+    let to_retry: IndexSet = fold.waiting.range(1..).flat_map(|(_, waiting)| waiting.ranges()).collect();
+    let wanted = fold.retries + to_retry.count();
+    if let Some(limit) = spec.backoff_limit
+        && wanted > limit
+    {
+        let failing = &to_retry | &fold.failed;
+        let message = format!("{wanted} retries are needed, {limit} are allowed; {}", first_failure(work, &failing));
+        return Some(verdict("BackoffLimitExceeded", message));
+    }
+    let is_settled = fold.outstanding.is_empty() && fold.waiting.is_empty();
+    (is_settled && failed > 0).then(|| {
+        let total = fold.all.count();
+        verdict("FailedIndexes", format!("{failed} of {total} subtasks failed; {}", first_failure(work, &fold.failed)))
+    })
+}
+
+/// Quotes the newest failure of the first of `indexes` that failed.
+pub(crate) fn first_failure(work: &Work<'_>, indexes: &IndexSet) -> String {
+    let failures = work.drafts.iter().filter_map(Draft::status).flat_map(|status| &status.failures);
+    let told = failures.filter_map(|failure| Some(((&failure.indexes & indexes).min()?, failure)));
+    let first = told.min_by_key(|(index, failure)| (*index, u32::MAX - failure.attempt));
+    first.map_or_else(String::new, |(index, failure)| {
+        format!("index {index}, attempt {}: {:?}: {}", failure.attempt, failure.outcome, quote(&failure.message))
+    })
+}
+
+fn call_message(call: &str, failure: &CallFailure) -> String {
+    format!("the {call} call failed: {:?}: {}", failure.outcome, quote(&failure.message))
+}
+
+/// A task's own text, cut so that conditions stay small.
+fn quote(message: &str) -> String {
+    message.chars().take(QUOTE_CHARS_MAX).collect()
+}
+
+fn verdict(reason: &str, message: String) -> Verdict {
+    Verdict { reason: reason.to_owned(), message }
+}
