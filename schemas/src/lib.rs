@@ -7,9 +7,11 @@
 pub mod assignment;
 pub mod condition;
 pub mod digest;
+pub mod generated;
 pub mod index_set;
 pub mod job;
 pub mod limits;
+pub mod manifest;
 pub mod segment;
 pub mod subtask;
 pub mod task;
