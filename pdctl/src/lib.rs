@@ -1,1 +1,38 @@
-//! pdctl.
+//! pdctl: the command line of ProcessDistro.
+//!
+//! In: arguments, manifests, an ordinary kubeconfig. Out: requests to the API server, results on stdout,
+//! everything else on stderr, and an exit code that says what happened. It is a client like any other: it
+//! knows the wire protocol and the kinds, never the store, the plan or the sandbox.
+
+mod age;
+mod artifacts;
+mod cli;
+mod client;
+mod errors;
+mod follow;
+mod inputs;
+mod kinds;
+mod manifests;
+mod output;
+mod params;
+mod progress;
+mod suggest;
+mod table;
+mod text;
+mod verbs;
+mod writes;
+
+use std::process::ExitCode;
+
+pub use cli::Cli;
+
+/// Runs one command to its end, reporting an error on stderr.
+pub fn main(cli: Cli) -> ExitCode {
+    match verbs::dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.report();
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

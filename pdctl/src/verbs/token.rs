@@ -1,0 +1,102 @@
+//! `pdctl token create`: credentials that expire, and the single-use token with which a node joins.
+
+use kube::api::PostParams;
+use schemas::{Digest, Token, TokenSpec, token::Role};
+
+use crate::{
+    cli::Global,
+    client::Cluster,
+    errors::{Error, Result},
+    output,
+    writes::FIELD_MANAGER,
+};
+
+/// What to do with tokens; list and delete them with `get tokens` and `delete token NAME`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(clap::Subcommand)]
+enum Action {
+    /// Make a token and print it on stdout; it is shown this once
+    Create(Create),
+}
+
+#[derive(clap::Args)]
+struct Create {
+    /// What it allows: Admin, Edit, View, Metrics, or Join (one node, once)
+    #[arg(long, value_parser = parse_role)]
+    role: Role,
+    /// How long it lives: 24h by default, 1h for Join
+    #[arg(long, value_name = "DURATION")]
+    ttl: Option<schemas::Duration>,
+    /// Name of the Token; default: one is made up
+    #[arg(long)]
+    name: Option<String>,
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    const ROLES: [(&str, Role); 5] = [
+        ("admin", Role::Admin),
+        ("edit", Role::Edit),
+        ("view", Role::View),
+        ("metrics", Role::Metrics),
+        ("join", Role::Join),
+    ];
+    let found = ROLES.iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
+    found.map(|(_, role)| *role).ok_or_else(|| "one of Admin, Edit, View, Metrics, Join".to_owned())
+}
+
+/// Runs the verb.
+pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
+    let Action::Create(create) = args.action;
+    let namespace = global.namespace.clone();
+    if namespace.is_some() && !matches!(create.role, Role::Edit | Role::View) {
+        return Err(Error::usage("--namespace goes with the roles Edit and View only"));
+    }
+    let cluster = Cluster::connect(global).await?;
+    let spec = TokenSpec { role: create.role, namespace, ttl: create.ttl };
+    let mut token = Token::new("", spec);
+    token.metadata.name = create.name;
+    if token.metadata.name.is_none() {
+        token.metadata.generate_name = Some(format!("{:?}-", create.role).to_lowercase());
+    }
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let api: kube::Api<Token> = kube::Api::all(cluster.client.clone());
+    // The CA first: a token whose join line cannot be printed would be lost.
+    let ca_hash = if create.role == Role::Join { Some(ca_hash(&cluster).await?) } else { None };
+    let created = api.create(&params, &token).await.map_err(cluster.failed("cannot create the token"))?;
+    let status = created.status.unwrap_or_default();
+    let secret = status.token.ok_or_else(|| Error::Answer {
+        doing: "cannot create the token".to_owned(),
+        reason: "it has no status.token".to_owned(),
+    })?;
+    output::print_line(&secret)?;
+    if let Some(ca_hash) = ca_hash {
+        output::note(&join_help(&cluster.origin.server, &ca_hash));
+    } else if let Some(expires) = status.expires_at {
+        output::note(&format!("token `{}` expires at {expires}", created.metadata.name.unwrap_or_default()));
+    }
+    Ok(())
+}
+
+fn join_help(server: &str, ca_hash: &str) -> String {
+    format!(
+        "Save the token in a file on the new machine (it joins one node, once) and run there:\n  \
+         pd-kubelet --server {server} --ca-hash {ca_hash} --token-file join.token --data-dir /var/lib/pd-kubelet"
+    )
+}
+
+/// `sha256:…` over the public key of the cluster's CA, as the kubelet checks it before it trusts the CA.
+async fn ca_hash(cluster: &Cluster) -> Result<String> {
+    let doing = "cannot fetch the cluster's CA";
+    let request =
+        http::Request::get("/ca").body(Vec::new()).map_err(|error| Error::invalid(format!("{doing}: {error}")))?;
+    let pem = cluster.client.request_text(request).await.map_err(cluster.failed(doing))?;
+    let answer = |reason: &str| Error::Answer { doing: doing.to_owned(), reason: reason.to_owned() };
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|error| answer(&error.to_string()))?;
+    let certificate = block.parse_x509().map_err(|error| answer(&error.to_string()))?;
+    Ok(Digest::of(certificate.public_key().raw).to_string())
+}
