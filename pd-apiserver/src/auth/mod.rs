@@ -1,9 +1,12 @@
 //! Who is asking, and may they.
 
+pub mod certificates;
 mod roles;
 pub mod tokens;
 
-pub use roles::{Denied, authorize};
+pub use roles::{Denied, authorize, authorize_metrics};
+
+use schemas::well_known::{NODE_USER_PREFIX, groups};
 
 /// Who a request speaks for, taken from its client certificate or bearer token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,18 @@ pub struct Identity {
     pub namespace: Option<String>,
     /// For a join token: the name of its Token object.
     pub token: Option<String>,
+}
+
+impl Identity {
+    /// Whether `group` is one of its groups.
+    pub fn has(&self, group: &str) -> bool {
+        self.groups.iter().any(|own| own == group)
+    }
+
+    /// The name of the node it is, if it is one.
+    pub fn node(&self) -> Option<&str> {
+        self.user.strip_prefix(NODE_USER_PREFIX).filter(|_| self.has(groups::NODES))
+    }
 }
 
 /// What a request wants to do; the fields of a Kubernetes SubjectAccessReview.
