@@ -1,0 +1,95 @@
+//! Mode `audit`: which candidates match a target.
+//!
+//! In: a batch and the targets; in `merge` the batches' finds. Out: lines `target<TAB>candidate`, for each target the first
+//! candidate that matches it.
+
+use std::collections::BTreeMap;
+
+use task_sdk::{Failure, Host};
+
+use crate::bcrypt::Bcrypt;
+use crate::candidates::Batch;
+use crate::targets::Targets;
+use crate::{Algorithm, Params, sha256_all, sha512_all};
+
+/// Finds by the number of the target.
+type Finds = BTreeMap<usize, Vec<u8>>;
+
+pub(crate) fn run(params: &Params, batch: &Batch, host: &dyn Host) -> Result<Vec<u8>, Failure> {
+    let targets = Targets::from_state(params, host)?;
+    let finds = match params.algorithm {
+        Algorithm::Bcrypt => bcrypt_finds(&targets, batch, host)?,
+        _ => sha_finds(params, &targets, batch),
+    };
+    finds.keys().for_each(|number| host.found(*number as u64));
+    let lines = finds.iter().map(|(number, candidate)| line(&targets, *number, candidate));
+    Ok(lines.collect::<Vec<_>>().concat())
+}
+
+/// All batches' finds in the order of the targets; batches come in the candidates' order, so the first find of a target is
+/// that of its first candidate.
+pub(crate) fn merge(params: &Params, subtasks: u64, host: &dyn Host) -> Result<(), Failure> {
+    let targets = Targets::from_state(params, host)?;
+    let numbers: BTreeMap<Vec<u8>, usize> =
+        (0..targets.len() as usize).map(|number| (targets.text(number), number)).collect();
+    let mut finds = Finds::new();
+    // A part may be missing: a success policy ends the job as soon as all targets are found.
+    for (index, part) in (0..subtasks).filter_map(|index| Some((index, host.part(index)?))) {
+        let broken = || Failure::permanent(format!("the output of index {index} is not a list of finds"));
+        let bytes = part.read_all()?;
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b"\n").ok_or_else(broken)?;
+            let tab = line.iter().position(|byte| *byte == b'\t').ok_or_else(broken)?;
+            let number = *numbers.get(&line[..tab]).ok_or_else(broken)?;
+            finds.entry(number).or_insert_with(|| line[tab + 1..].to_vec());
+        }
+    }
+    let mut result = host.result();
+    finds.iter().for_each(|(number, candidate)| result.write(&line(&targets, *number, candidate)));
+    Ok(())
+}
+
+fn line(targets: &Targets, number: usize, candidate: &[u8]) -> Vec<u8> {
+    [&targets.text(number)[..], b"\t", candidate, b"\n"].concat()
+}
+
+fn sha_finds(params: &Params, targets: &Targets, batch: &Batch) -> Finds {
+    let mut sorted: Vec<(&[u8], usize)> = targets.iter().zip(0..).collect();
+    sorted.sort_unstable();
+    let candidates = batch.candidates();
+    let mut finds = Finds::new();
+    let compare = |at: usize, digest: &[u8]| {
+        if let Ok(place) = sorted.binary_search_by(|(target, _)| (*target).cmp(digest)) {
+            finds.entry(sorted[place].1).or_insert_with(|| candidates[at].to_vec());
+        }
+    };
+    match params.algorithm {
+        Algorithm::Sha512 => sha512_all(params.salt.as_bytes(), &candidates, compare),
+        _ => sha256_all(params.salt.as_bytes(), &candidates, compare),
+    }
+    finds
+}
+
+/// A candidate is hashed once per salt and cost, however many targets share them.
+fn bcrypt_finds(targets: &Targets, batch: &Batch, host: &dyn Host) -> Result<Finds, Failure> {
+    let mut by_salt: BTreeMap<(u32, [u8; 16]), Vec<([u8; 23], usize)>> = BTreeMap::new();
+    for (text, number) in targets.iter().zip(0..) {
+        let target = Bcrypt::parse(text).ok_or_else(|| Failure::permanent("the plan's state holds no bcrypt hash"))?;
+        by_salt.entry((target.cost, target.salt)).or_default().push((target.hash, number));
+    }
+    let candidates = batch.candidates();
+    let total = (candidates.len() * by_salt.len()) as u64;
+    let mut finds = Finds::new();
+    let mut done = 0;
+    for candidate in candidates {
+        for ((cost, salt), targets) in &by_salt {
+            let hash = Bcrypt::hash(*cost, *salt, candidate).hash;
+            for (_, number) in targets.iter().filter(|(target, _)| *target == hash) {
+                finds.entry(*number).or_insert_with(|| candidate.to_vec());
+            }
+            done += 1;
+            host.progress(done, total);
+        }
+    }
+    Ok(finds)
+}
