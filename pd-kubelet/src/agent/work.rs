@@ -1,0 +1,213 @@
+//! One Assignment as the agent keeps it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use schemas::{Assignment, IndexSet, assignment::CallFailure};
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+
+use crate::{
+    report::{Ledger, Message},
+    slots::{Batch, Job, Parts, ResultFile},
+    sync::{Candidate, Have, Pace, Setup, Stage, Stretch},
+};
+
+/// A spawned task that ends with its owner.
+pub(super) struct Task(JoinHandle<()>);
+
+impl Task {
+    pub(super) fn new(handle: JoinHandle<()>) -> Self {
+        Self(handle)
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// How far component and inputs have come.
+#[derive(Default)]
+pub(super) enum SetupState {
+    #[default]
+    Missing,
+    Underway(#[allow(dead_code, reason = "kept so that it is aborted with the work")] Task),
+    Ready {
+        job: Arc<Job>,
+        with_layout: bool,
+    },
+    Failed(Instant),
+}
+
+impl SetupState {
+    fn view(&self) -> Setup {
+        match self {
+            Self::Missing => Setup::Missing,
+            // A failed one waits until it is forgiven.
+            Self::Underway(_) | Self::Failed(_) => Setup::Underway,
+            Self::Ready { with_layout, .. } => Setup::Ready { with_layout: *with_layout },
+        }
+    }
+
+    pub(super) fn failed_at(&self) -> Option<Instant> {
+        match self {
+            Self::Failed(at) => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// Lets a failed set-up be tried again.
+    pub(super) fn forgive(&mut self) {
+        if matches!(self, Self::Failed(_)) {
+            *self = Self::Missing;
+        }
+    }
+
+    pub(super) fn job(&self) -> Option<&Arc<Job>> {
+        match self {
+            Self::Ready { job, .. } => Some(job),
+            _ => None,
+        }
+    }
+}
+
+/// A call that waits for a slot.
+pub(super) enum Call {
+    Plan,
+    Merge { attempt: u32, parts: Arc<Parts> },
+}
+
+/// One Assignment.
+pub(super) struct Work {
+    pub object: Box<Assignment>,
+    pub completed: IndexSet,
+    pub failed: BTreeMap<u32, IndexSet>,
+    pub queue: VecDeque<Stretch>,
+    /// Indexes in `queue`.
+    pub queued: u64,
+    pub retained: IndexSet,
+    pub pace: Pace,
+    pub setup: SetupState,
+    pub plan: Stage,
+    pub merge: Option<(u32, Stage)>,
+    pub fetching_parts: Option<Task>,
+    pub calls: VecDeque<Call>,
+    /// When it last got a slot, as a count of hand-outs.
+    pub served: u64,
+    messages: mpsc::UnboundedSender<Message>,
+}
+
+impl Work {
+    pub(super) fn new(object: Box<Assignment>, ledger: &Ledger, messages: mpsc::UnboundedSender<Message>) -> Self {
+        Self {
+            object,
+            completed: ledger.completed(),
+            failed: ledger.failed(),
+            queue: VecDeque::new(),
+            queued: 0,
+            retained: IndexSet::new(),
+            pace: Pace::default(),
+            setup: SetupState::Missing,
+            plan: if ledger.plan.is_some() { Stage::Done } else { Stage::Idle },
+            merge: ledger.merge.as_ref().map(|merge| (merge.attempt, Stage::Done)),
+            fetching_parts: None,
+            calls: VecDeque::new(),
+            served: 0,
+            messages,
+        }
+    }
+
+    pub(super) fn send(&self, message: Message) {
+        // The reporter outlives the work, except while everything ends.
+        let _ = self.messages.send(message);
+    }
+
+    pub(super) fn have(&self, started: Vec<Stretch>) -> Have<'_> {
+        Have {
+            completed: Some(&self.completed),
+            failed: Some(&self.failed),
+            started,
+            plan: self.plan,
+            merge: self.merge,
+            setup: self.setup.view(),
+        }
+    }
+
+    /// What `choose` needs to know.
+    pub(super) fn candidate(&self, busy: u32) -> Candidate {
+        let Some(_) = self.setup.job() else {
+            return Candidate { call: false, queued: false, busy, cap: None, served: self.served };
+        };
+        let is_planned =
+            self.object.spec.layout.is_some() && matches!(self.setup, SetupState::Ready { with_layout: true, .. });
+        Candidate {
+            call: !self.calls.is_empty(),
+            queued: is_planned && !self.queue.is_empty(),
+            busy,
+            cap: self.object.spec.slots,
+            served: self.served,
+        }
+    }
+
+    /// Takes the next run out of the queue.
+    pub(super) fn next_run(&mut self, slots: u64) -> Option<Stretch> {
+        let length = self.pace.run_length(self.queued, slots);
+        let front = self.queue.front_mut()?;
+        let run = Stretch { last: front.last.min(front.first + length - 1), ..*front };
+        if run.last == front.last {
+            self.queue.pop_front();
+        } else {
+            front.first = run.last + 1;
+        }
+        self.queued -= run.count();
+        Some(run)
+    }
+
+    /// Counts a batch in and passes it on.
+    pub(super) fn take_batch(&mut self, attempt: u32, batch: Batch) {
+        for range in &batch.succeeded {
+            self.completed.insert_range(range.clone());
+        }
+        if !batch.failures.is_empty() {
+            let failed = self.failed.entry(attempt).or_default();
+            for failure in &batch.failures {
+                failed.insert(failure.index);
+            }
+        }
+        self.send(Message::Batch { attempt, batch });
+    }
+
+    pub(super) fn end_plan(&mut self, result: Result<executor_protocol::Layout, CallFailure>) {
+        self.plan = Stage::Done;
+        self.send(Message::Planned(Some(result)));
+    }
+
+    pub(super) fn end_merge(&mut self, attempt: u32, result: Result<ResultFile, CallFailure>) {
+        self.merge = Some((attempt, Stage::Done));
+        let media_type = self.object.spec.layout.as_ref().map_or_else(String::new, |layout| layout.media_type.clone());
+        self.send(Message::Merged { attempt, media_type, result });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_taken_from_the_front_and_never_cross_a_gap() {
+        let (messages, _inbox) = mpsc::unbounded_channel();
+        let object = Assignment::new("a", crate::slots::tests::spec());
+        let mut work = Work::new(Box::new(object), &Ledger::new("n".into()), messages);
+        work.queue = [Stretch { attempt: 2, first: 5, last: 6 }, Stretch { attempt: 1, first: 10, last: 90 }].into();
+        work.queued = 83;
+        work.pace.measured(100, 0.01);
+        let runs: Vec<_> = std::iter::from_fn(|| work.next_run(2)).map(|r| (r.attempt, r.first, r.last)).collect();
+        assert_eq!(runs[0], (2, 5, 6));
+        assert_eq!(runs[1], (1, 10, 50), "half of what is left, for there are two slots");
+        assert_eq!(runs.last(), Some(&(1, 90, 90)));
+        assert_eq!(work.queued, 0);
+    }
+}

@@ -1,0 +1,131 @@
+//! Compiled modules: native code that an executor made on this machine for this executor's engine.
+//!
+//! They are executed, so they are taken from nobody: the folder is private (0700), files appear by rename,
+//! and the key holds a fingerprint of the executor program beside the component's digest.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use executor_protocol::{Reply, Request};
+use schemas::Digest;
+
+use crate::{metrics::Metrics, slots::Spawner};
+
+/// Longest compilation; a component at its size limit takes seconds.
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Compiled modules kept from earlier starts, some hundred kilobytes each.
+const MODULES_MAX: usize = 256;
+
+/// Why there is no compiled module.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ModuleError {
+    #[error("the component does not compile: {0}")]
+    Broken(String),
+    #[error("the executor that compiled the component ended: {0}")]
+    Lost(String),
+    #[error("the component did not compile within {COMPILE_TIMEOUT:?}")]
+    TooSlow,
+    #[error("the folder of compiled modules cannot be used")]
+    Disk(#[from] io::Error),
+}
+
+/// The folder of compiled modules.
+pub(crate) struct Modules {
+    folder: PathBuf,
+    fingerprint: String,
+    spawner: Spawner,
+    metrics: Arc<Metrics>,
+    turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Modules {
+    pub(crate) fn open(data_dir: &Path, executor: &Path, spawner: Spawner, metrics: Arc<Metrics>) -> io::Result<Self> {
+        let folder = data_dir.join("modules");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+        tidy(&folder)?;
+        Ok(Self { folder, fingerprint: fingerprint(executor)?, spawner, metrics, turns: Mutex::default() })
+    }
+
+    /// The compiled form of a component whose bytes are in `component`.
+    pub(crate) async fn get(&self, digest: Digest, component: &Path) -> Result<PathBuf, ModuleError> {
+        let turn = Arc::clone(self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default());
+        let _turn = turn.lock().await;
+        let path = self.path(digest);
+        if path.exists() {
+            return Ok(path);
+        }
+        let temporary = path.with_extension("part");
+        let compiled = tokio::time::timeout(COMPILE_TIMEOUT, self.compile(component, &temporary)).await;
+        match compiled.unwrap_or(Err(ModuleError::TooSlow)) {
+            Ok(()) => fs::rename(&temporary, &path)?,
+            Err(error) => {
+                let _ = fs::remove_file(&temporary);
+                return Err(error);
+            }
+        }
+        Ok(path)
+    }
+
+    /// Forgets a compiled module that an executor would not load.
+    pub(crate) fn forget(&self, digest: Digest) {
+        let _ = fs::remove_file(self.path(digest));
+    }
+
+    async fn compile(&self, component: &Path, compiled: &Path) -> Result<(), ModuleError> {
+        self.metrics.compilations.inc();
+        let started = std::time::Instant::now();
+        // Dropped, and so killed, on every way out.
+        let mut executor = (self.spawner)()?;
+        let request = Request::Compile { component: text(component)?, compiled: text(compiled)? };
+        let lost = |error: executor_protocol::FrameError| ModuleError::Lost(crate::chain(&error));
+        executor.send(&request).await.map_err(lost)?;
+        match executor.next().await.map_err(lost)? {
+            Some(Reply::Prepared) => {
+                tracing::info!(ms = started.elapsed().as_millis() as u64, "component compiled");
+                Ok(())
+            }
+            Some(Reply::Broken(text)) => Err(ModuleError::Broken(text)),
+            Some(_) => Err(ModuleError::Lost("it spoke out of turn".to_owned())),
+            None => Err(ModuleError::Lost(executor.bury().await)),
+        }
+    }
+
+    fn path(&self, digest: Digest) -> PathBuf {
+        self.folder.join(format!("{}-{}.cwasm", digest.hex(), self.fingerprint))
+    }
+}
+
+/// Tells one build of the executor from another. A wrong guess costs a compilation and never more: the engine
+/// checks what it loads.
+fn fingerprint(executor: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(executor)?;
+    let facts = format!("{} {} {} {}", executor.display(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    Ok(Digest::of(facts.as_bytes()).hex()[..16].to_owned())
+}
+
+/// Removes half-written files and the oldest beyond the limit.
+fn tidy(folder: &Path) -> io::Result<()> {
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|extension| extension == "cwasm") {
+            kept.push((entry.metadata()?.modified()?, entry.path()));
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    kept.sort_unstable();
+    let surplus = kept.len().saturating_sub(MODULES_MAX);
+    kept.iter().take(surplus).try_for_each(|(_, path)| fs::remove_file(path))
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    path.to_str().map(ToOwned::to_owned).ok_or_else(|| io::Error::other("the data folder's path is not UTF-8"))
+}

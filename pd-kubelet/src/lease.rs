@@ -1,0 +1,108 @@
+//! The node's Lease: renewed every second, so that silence means something.
+//!
+//! It carries no work. When the server answers again after a silence, the clients are rebuilt: connections
+//! that were open through a partition may never say that they are dead.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+};
+use kube::{
+    Api,
+    api::{ObjectMeta, PostParams},
+};
+use schemas::well_known::NODE_LEASE_NAMESPACE;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::client::{self, ClientError, Connection};
+
+/// Between two renewals.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// One renewal; two of them fit into the few seconds after which a node counts as lost.
+const RENEW_TIMEOUT: Duration = Duration::from_secs(2);
+/// What the Lease says of itself: five missed renewals.
+const LEASE_SECONDS: i32 = 5;
+/// Silence after which the connections are not trusted any more.
+const SUSPECT_AFTER: Duration = Duration::from_secs(4);
+
+/// Renews for ever.
+pub(crate) async fn keep(connection: Connection, name: String) {
+    let mut ticks = tokio::time::interval(RENEW_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut held: Option<Lease> = None;
+    let mut heard = Instant::now();
+    let mut failing = false;
+    loop {
+        ticks.tick().await;
+        let api: Api<Lease> = Api::namespaced(connection.current().api.clone(), NODE_LEASE_NAMESPACE);
+        match renew(&api, &name, held.take()).await {
+            Ok(lease) => {
+                held = lease;
+                if failing {
+                    tracing::info!(silent_ms = heard.elapsed().as_millis() as u64, "lease renewed again");
+                }
+                if heard.elapsed() > SUSPECT_AFTER {
+                    connection.reconnect();
+                }
+                failing = false;
+                heard = Instant::now();
+            }
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(error = crate::chain(&error), "lease not renewed");
+                }
+                failing = true;
+            }
+        }
+    }
+}
+
+/// One renewal; answers the Lease to renew next time, or none when it has to be read again.
+async fn renew(api: &Api<Lease>, name: &str, held: Option<Lease>) -> Result<Option<Lease>, ClientError> {
+    let now = MicroTime(Timestamp::now());
+    let held = match held {
+        Some(lease) => Some(lease),
+        None => client::timed_within(RENEW_TIMEOUT, "read the Lease", async { api.get_opt(name).await }).await?,
+    };
+    let params = PostParams::default();
+    let renewed = match held {
+        None => {
+            let lease = new_lease(name, now);
+            client::timed_within(RENEW_TIMEOUT, "create the Lease", async { api.create(&params, &lease).await }).await
+        }
+        Some(mut lease) => {
+            let spec = lease.spec.get_or_insert_default();
+            spec.renew_time = Some(now);
+            spec.holder_identity = Some(name.to_owned());
+            spec.lease_duration_seconds = Some(LEASE_SECONDS);
+            client::timed_within(RENEW_TIMEOUT, "renew the Lease", async { api.replace(name, &params, &lease).await })
+                .await
+        }
+    };
+    match renewed {
+        Ok(lease) => Ok(Some(lease)),
+        // Somebody wrote or deleted it: the next renewal reads it first.
+        Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn new_lease(name: &str, now: MicroTime) -> Lease {
+    Lease {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(NODE_LEASE_NAMESPACE.to_owned()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(LeaseSpec {
+            holder_identity: Some(name.to_owned()),
+            lease_duration_seconds: Some(LEASE_SECONDS),
+            acquire_time: Some(now.clone()),
+            renew_time: Some(now),
+            ..LeaseSpec::default()
+        }),
+    }
+}

@@ -1,0 +1,539 @@
+//! The reporter of one Assignment: takes messages in order, keeps ledger and spool, and publishes.
+//!
+//! While a report is on its way, or the server is away, it goes on taking outcomes and spooling them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use futures::future::BoxFuture;
+use schemas::{
+    Assignment, Digest, IndexSet,
+    assignment::{CallFailure, FailureOutcome, MergeReport, PlanReport},
+    job::{JobResult, Layout},
+    limits::{STATE_BYTES_MAX, SUBTASKS_MAX},
+};
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    Ledger, Lost, Message, View, pack,
+    publish::{PublishError, Report, Upload, publish},
+    tiers,
+};
+use crate::{
+    cache::Cache,
+    client::Connection,
+    metrics::Metrics,
+    slots::{Batch, Failed, ResultFile},
+    spool::SpoolDir,
+};
+
+/// Changes wait this long for others to join them, unless the work has run dry.
+const REPORT_DELAY: Duration = Duration::from_millis(150);
+/// While nothing can be reported, outcomes reach the disk at least this often.
+const SPOOL_DELAY: Duration = Duration::from_secs(1);
+/// Bytes of outcomes kept in memory before they are spooled.
+const PENDING_BYTES_MAX: u64 = 8 << 20;
+/// Packing fewer bytes than this is not worth a thread of its own.
+const INLINE_PACK_BYTES_MAX: u64 = 256 << 10;
+
+/// What every reporter shares with its kubelet.
+#[derive(Clone)]
+pub(crate) struct Setting {
+    pub connection: Connection,
+    pub cache: Arc<Cache>,
+    pub metrics: Arc<Metrics>,
+    /// Bytes of outcomes that are in memory only, over all Assignments.
+    pub backlog: Arc<AtomicU64>,
+    /// Where lost outputs are told.
+    pub lost: mpsc::UnboundedSender<Lost>,
+}
+
+/// Outcomes that are in memory only.
+#[derive(Default)]
+struct Pending {
+    outputs: Vec<(u64, Vec<u8>)>,
+    logs: Vec<(u64, String)>,
+    failures: Vec<(u32, Failed)>,
+    bytes: u64,
+    since: Option<Instant>,
+}
+
+/// The reporter of one Assignment.
+pub(crate) struct Reporter {
+    setting: Setting,
+    dir: SpoolDir,
+    object: Box<Assignment>,
+    ledger: Ledger,
+    completed: IndexSet,
+    pending: Pending,
+    view: View,
+    /// Grows with everything that a status would say differently.
+    version: u64,
+    /// The version that the server has acknowledged.
+    acknowledged: u64,
+    changed_at: Option<Instant>,
+    urgent: bool,
+    /// The server says that this is not ours (any more).
+    fenced: bool,
+    retry_at: Option<Instant>,
+    delays: ExponentialBackoff,
+    /// Files that a report on its way may still be reading.
+    trash: Vec<Digest>,
+    /// The disk refused the spool; until then outcomes stay in memory.
+    disk_retry_at: Option<Instant>,
+}
+
+/// A report on its way: the version it tells, the artifacts it uploads, and how it ends.
+type Publishing = BoxFuture<'static, (u64, Vec<Digest>, Result<Assignment, PublishError>)>;
+
+impl Reporter {
+    pub(crate) fn new(setting: Setting, dir: SpoolDir, object: Box<Assignment>, ledger: Ledger) -> Self {
+        let completed = ledger.completed();
+        let known = object.status.as_ref().is_some_and(|status| *status == ledger.status(&View::default()));
+        Self {
+            setting,
+            dir,
+            object,
+            completed,
+            ledger,
+            pending: Pending::default(),
+            view: View::default(),
+            version: u64::from(!known),
+            acknowledged: 0,
+            changed_at: None,
+            urgent: false,
+            fenced: false,
+            retry_at: None,
+            delays: delays(),
+            trash: Vec::new(),
+            disk_retry_at: None,
+        }
+    }
+
+    /// Serves until everyone who could send has gone; then what is in memory is on disk.
+    pub(crate) async fn serve(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
+        let mut publishing: Option<Publishing> = None;
+        loop {
+            let wake = self.wake(publishing.is_some());
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(Message::Discard) => return self.discard(),
+                    Some(message) => self.take(message),
+                    None => {
+                        self.spool().await;
+                        return;
+                    }
+                },
+                (version, uploaded, result) = ended(&mut publishing) => {
+                    publishing = None;
+                    self.published(version, &uploaded, result);
+                }
+                () = until(wake) => {}
+            }
+            while let Ok(message) = messages.try_recv() {
+                if matches!(message, Message::Discard) {
+                    return self.discard();
+                }
+                self.take(message);
+            }
+            if self.spool_is_due() {
+                self.spool().await;
+            }
+            if publishing.is_none() && self.publish_is_due() {
+                self.spool().await;
+                publishing = Some(self.publish());
+            }
+            if publishing.is_none() {
+                self.empty_trash();
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Batch { attempt, batch } => self.take_batch(attempt, batch),
+            Message::Busy { ended, seconds } => {
+                self.ledger.sample(ended, seconds);
+                self.changed();
+            }
+            Message::View(view) => {
+                if self.view != view {
+                    self.view = view;
+                    self.changed();
+                }
+            }
+            Message::Flush => self.urgent = true,
+            Message::Object(object) => self.take_object(object),
+            Message::Planned(answer) => self.take_plan(answer),
+            Message::Merged { attempt, media_type, result } => self.take_merge(attempt, media_type, result),
+            Message::Discard => {}
+        }
+    }
+
+    fn take_batch(&mut self, attempt: u32, batch: Batch) {
+        self.ledger.started += batch.ended();
+        for target in &batch.found {
+            self.ledger.found.insert(*target);
+        }
+        let pending = &mut self.pending;
+        pending.since.get_or_insert_with(Instant::now);
+        pending.bytes += batch.bytes;
+        if pending.outputs.is_empty() {
+            pending.outputs = batch.outputs;
+        } else {
+            pending.outputs.extend(batch.outputs);
+        }
+        pending.logs.extend(batch.logs);
+        pending.failures.extend(batch.failures.into_iter().map(|failed| (attempt, failed)));
+        self.changed();
+    }
+
+    fn take_object(&mut self, object: Box<Assignment>) {
+        // A watch may bring what is older than the answer to our own write.
+        if version_of(&object) >= version_of(&self.object) || object.metadata.uid != self.object.metadata.uid {
+            self.fenced = object.spec.node_uid != self.ledger.node_uid;
+            self.object = object;
+        }
+    }
+
+    fn take_plan(&mut self, answer: Option<Result<executor_protocol::Layout, CallFailure>>) {
+        let failed =
+            |outcome, message: String| PlanReport::Failed(CallFailure { outcome, message, log: String::new() });
+        self.ledger.plan = answer.map(|answer| match answer {
+            Err(failure) => PlanReport::Failed(failure),
+            Ok(layout) => match self.keep_layout(layout) {
+                Ok(Ok(layout)) => PlanReport::Layout(layout),
+                Ok(Err(message)) => failed(FailureOutcome::InvalidOutput, message),
+                Err(error) => failed(FailureOutcome::SetupFailed, format!("the plan's state cannot be kept: {error}")),
+            },
+        });
+        self.changed();
+        self.urgent = true;
+    }
+
+    fn keep_layout(&mut self, layout: executor_protocol::Layout) -> std::io::Result<Result<Layout, String>> {
+        let executor_protocol::Layout { subtasks, media_type, goal, state } = layout;
+        if subtasks > SUBTASKS_MAX {
+            return Ok(Err(format!("the plan asks for {subtasks} subtasks; a job may have {SUBTASKS_MAX}")));
+        }
+        if state.len() as u64 > STATE_BYTES_MAX {
+            return Ok(Err(format!("the plan's state has {} bytes; it may have {STATE_BYTES_MAX}", state.len())));
+        }
+        let state = if state.is_empty() {
+            None
+        } else {
+            let (digest, size) = self.dir.write(&state)?;
+            self.ledger.blob(digest, size);
+            self.setting.cache.adopt(digest, size, &self.dir.blob(digest));
+            Some(digest)
+        };
+        Ok(Ok(Layout { subtasks, media_type, goal, state }))
+    }
+
+    fn take_merge(&mut self, attempt: u32, media_type: String, result: Result<ResultFile, CallFailure>) {
+        let kept = result.and_then(|file| {
+            let ResultFile { path, digest, size } = file;
+            self.dir.take(path, digest).map_err(|error| CallFailure {
+                outcome: FailureOutcome::SetupFailed,
+                message: format!("the result cannot be kept on this node: {error}"),
+                log: String::new(),
+            })?;
+            self.ledger.blob(digest, size);
+            Ok(JobResult { artifact: digest, size, media_type })
+        });
+        let (result, failure) = match kept {
+            Ok(result) => (Some(result), None),
+            Err(failure) => (None, Some(failure)),
+        };
+        self.ledger.merge = Some(MergeReport { attempt, result, failure });
+        self.changed();
+        self.urgent = true;
+    }
+
+    fn changed(&mut self) {
+        self.version += 1;
+        self.changed_at.get_or_insert_with(Instant::now);
+    }
+
+    /// When something is due that no message announces.
+    fn wake(&self, publishing: bool) -> Option<Instant> {
+        let spool = self.pending.since.map(|since| since + SPOOL_DELAY).max(self.disk_retry_at);
+        let spool = spool.filter(|_| self.pending.since.is_some());
+        let is_due = !publishing && !self.fenced && self.version != self.acknowledged;
+        let delay = if self.urgent { Duration::ZERO } else { REPORT_DELAY };
+        let report = self.changed_at.map(|at| at + delay).max(self.retry_at).filter(|_| is_due);
+        spool.into_iter().chain(report).min()
+    }
+
+    fn spool_is_due(&self) -> bool {
+        let now = Instant::now();
+        let is_old = self.pending.since.is_some_and(|since| now >= since + SPOOL_DELAY);
+        (is_old || self.pending.bytes >= PENDING_BYTES_MAX) && self.disk_retry_at.is_none_or(|at| now >= at)
+    }
+
+    fn publish_is_due(&mut self) -> bool {
+        if self.fenced || self.version == self.acknowledged {
+            return false;
+        }
+        let now = Instant::now();
+        let changed_at = *self.changed_at.get_or_insert(now);
+        (self.urgent || now >= changed_at + REPORT_DELAY) && self.retry_at.is_none_or(|at| now >= at)
+    }
+
+    /// Moves what is in memory to the disk, and merges segments where there are too many.
+    async fn spool(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        let bytes = pending.bytes;
+        let is_small = bytes < INLINE_PACK_BYTES_MAX;
+        match self.pack(pending, is_small).await {
+            Ok(()) => self.disk_retry_at = None,
+            Err((error, pending)) => {
+                tracing::error!(assignment = self.name(), %error, "outcomes cannot be spooled; the disk may be full");
+                self.pending = *pending;
+                self.disk_retry_at = Some(Instant::now() + SPOOL_DELAY);
+                return;
+            }
+        }
+        self.setting.backlog.fetch_sub(bytes, Ordering::Relaxed);
+        self.compact().await;
+        if let Err(error) = self.dir.store(&self.ledger) {
+            tracing::error!(assignment = self.name(), %error, "the ledger cannot be written; the disk may be full");
+        }
+    }
+
+    async fn pack(&mut self, mut pending: Pending, is_small: bool) -> Result<(), (std::io::Error, Box<Pending>)> {
+        pending.outputs.retain(|(index, _)| !self.completed.contains(*index));
+        if !pending.outputs.is_empty() {
+            let (packed, back) = pack_outputs(self.dir.clone(), pending, is_small).await;
+            pending = back;
+            match packed {
+                Ok(packed) => {
+                    (pending.outputs, pending.logs) = (Vec::new(), Vec::new());
+                    for packed in packed {
+                        self.completed |= &packed.segment.indexes;
+                        self.ledger.add(packed);
+                    }
+                }
+                Err(error) => return Err((error, Box::new(pending))),
+            }
+        }
+        self.file_failures(std::mem::take(&mut pending.failures)).map_err(|(error, failures)| {
+            pending.failures = failures;
+            (error, Box::new(pending))
+        })
+    }
+
+    /// Files failures under their groups.
+    fn file_failures(&mut self, failures: Vec<(u32, Failed)>) -> Result<(), (std::io::Error, Vec<(u32, Failed)>)> {
+        let logs = match self.pack_failure_logs(&failures) {
+            Ok(logs) => logs,
+            Err(error) => return Err((error, failures)),
+        };
+        for (attempt, failed) in &failures {
+            let key = (*attempt, failed.outcome, failed.message.clone());
+            let digest = logs.get(&key).copied().filter(|_| !failed.log.is_empty());
+            self.ledger.fail(*attempt, failed, digest);
+        }
+        Ok(())
+    }
+
+    /// The logs of failures of one kind become one artifact.
+    fn pack_failure_logs(
+        &mut self,
+        failures: &[(u32, Failed)],
+    ) -> std::io::Result<BTreeMap<(u32, FailureOutcome, String), Digest>> {
+        let mut logs: BTreeMap<_, Vec<(u64, &str)>> = BTreeMap::new();
+        for (attempt, failed) in failures.iter().filter(|(_, failed)| !failed.log.is_empty()) {
+            let key = (*attempt, failed.outcome, failed.message.clone());
+            logs.entry(key).or_default().push((failed.index, &failed.log));
+        }
+        let mut packed = BTreeMap::new();
+        for (key, mut logs) in logs {
+            pack::order(&mut logs);
+            let (digest, size) = pack::pack_logs(&self.dir, &logs)?;
+            self.ledger.blob(digest, size);
+            packed.insert(key, digest);
+        }
+        Ok(packed)
+    }
+
+    /// Merges segments until no tier is too full.
+    async fn compact(&mut self) {
+        loop {
+            let sizes: Vec<u64> = self.ledger.segments.iter().map(|segment| self.weight(segment)).collect();
+            let Some(positions) = tiers::overfull(&sizes) else { return };
+            let segments: Vec<_> = positions.iter().map(|at| self.ledger.segments[*at].clone()).collect();
+            let dir = self.dir.clone();
+            let merged = tokio::task::spawn_blocking(move || pack::merge(&dir, &segments)).await;
+            match merged.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+                Ok(merged) => self.trash.extend(self.ledger.replace(&positions, merged)),
+                Err(error) => {
+                    tracing::warn!(assignment = self.name(), %error, "segments not merged");
+                    return;
+                }
+            }
+            self.version += 1;
+        }
+    }
+
+    /// Bytes that a merge would have to move; a segment without a file here cannot be moved.
+    fn weight(&self, segment: &schemas::assignment::Segment) -> u64 {
+        let size_of =
+            |digest: &Digest| self.ledger.blobs.get(digest).map_or(tiers::SEGMENT_BYTES_MAX, |blob| blob.size);
+        size_of(&segment.digest) + segment.logs.as_ref().map_or(0, size_of)
+    }
+
+    fn publish(&mut self) -> Publishing {
+        self.changed_at = None;
+        self.urgent = false;
+        let version = self.version;
+        let uploads: Vec<Upload> = self
+            .ledger
+            .blobs
+            .iter()
+            .filter(|(_, blob)| !blob.uploaded)
+            .map(|(digest, blob)| Upload { digest: *digest, size: blob.size, path: self.dir.blob(*digest) })
+            .collect();
+        let uploaded = uploads.iter().map(|upload| upload.digest).collect();
+        let report = Report {
+            clients: self.setting.connection.current(),
+            metrics: Arc::clone(&self.setting.metrics),
+            object: self.object.clone(),
+            status: self.ledger.status(&self.view),
+            uploads,
+        };
+        Box::pin(async move { (version, uploaded, publish(report).await) })
+    }
+
+    fn published(&mut self, version: u64, uploaded: &[Digest], result: Result<Assignment, PublishError>) {
+        let error = match result {
+            Ok(object) => {
+                self.acknowledged = version;
+                self.retry_at = None;
+                self.delays = delays();
+                self.mark_uploaded(uploaded);
+                self.take_object(Box::new(object));
+                return;
+            }
+            Err(error) => error,
+        };
+        self.setting.metrics.report_failures.inc();
+        tracing::warn!(assignment = self.name(), error = crate::chain(&error), "report not acknowledged");
+        match error {
+            // The watch will say so too; until then there is nobody to report to.
+            PublishError::Gone | PublishError::Fenced => self.fenced = true,
+            PublishError::Unknown(_) => self.forget_uploads(),
+            PublishError::Artifact(_) | PublishError::Status(_) => {}
+        }
+        self.changed_at.get_or_insert_with(Instant::now);
+        self.retry_at = self.delays.next().map(|delay| Instant::now() + delay);
+    }
+
+    fn mark_uploaded(&mut self, uploaded: &[Digest]) {
+        for digest in uploaded {
+            if let Some(blob) = self.ledger.blobs.get_mut(digest) {
+                blob.uploaded = true;
+                // A merge on this node finds its own parts without asking anybody.
+                self.setting.cache.adopt(*digest, blob.size, &self.dir.blob(*digest));
+            }
+        }
+    }
+
+    /// Everything is uploaded again; what is not on this disk is lost and has to be computed again.
+    fn forget_uploads(&mut self) {
+        for blob in self.ledger.blobs.values_mut() {
+            blob.uploaded = false;
+        }
+        let dir = self.dir.clone();
+        let mut lost = self.ledger.drop_damaged(|digest| dir.blob(digest).exists());
+        // Segments of an earlier life have no blob here at all.
+        let blobs = &self.ledger.blobs;
+        self.ledger.segments.retain(|segment| {
+            let keep = blobs.contains_key(&segment.digest);
+            if !keep {
+                lost |= &segment.indexes;
+            }
+            keep
+        });
+        self.completed -= &lost;
+        self.version += 1;
+        if !lost.is_empty() {
+            let uid = self.object.metadata.uid.clone().unwrap_or_default();
+            let _ = self.setting.lost.send(Lost { uid, indexes: lost });
+        }
+    }
+
+    fn empty_trash(&mut self) {
+        for digest in self.trash.drain(..) {
+            if !self.ledger.blobs.contains_key(&digest) {
+                let _ = std::fs::remove_file(self.dir.blob(digest));
+            }
+        }
+    }
+
+    fn discard(self) {
+        self.setting.backlog.fetch_sub(self.pending.bytes, Ordering::Relaxed);
+        self.dir.remove();
+    }
+
+    fn name(&self) -> &str {
+        self.object.metadata.name.as_deref().unwrap_or_default()
+    }
+}
+
+/// Packs off the runtime's threads when there is much of it; gives the outcomes back.
+async fn pack_outputs(
+    dir: SpoolDir,
+    mut pending: Pending,
+    is_small: bool,
+) -> (std::io::Result<Vec<pack::Packed>>, Pending) {
+    let packing = move || {
+        pack::order(&mut pending.outputs);
+        pack::order(&mut pending.logs);
+        (pack::pack(&dir, &pending.outputs, &pending.logs), pending)
+    };
+    if is_small {
+        return packing();
+    }
+    match tokio::task::spawn_blocking(packing).await {
+        Ok(packed) => packed,
+        // The runtime is shutting down: what was in memory will be computed again.
+        Err(error) => (Err(std::io::Error::other(error)), Pending::default()),
+    }
+}
+
+/// From a twentieth of a second to five, with jitter, for ever.
+fn delays() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(5))
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+/// Resource versions are opaque, but our server's are numbers that grow.
+fn version_of(object: &Assignment) -> u64 {
+    object.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+async fn ended(publishing: &mut Option<Publishing>) -> (u64, Vec<Digest>, Result<Assignment, PublishError>) {
+    match publishing {
+        Some(publishing) => publishing.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

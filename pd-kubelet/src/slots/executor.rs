@@ -1,0 +1,158 @@
+//! One executor process and the frames to and from it.
+
+use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+
+use bytes::{Buf as _, BytesMut};
+use executor_protocol::{FRAME_BYTES_MAX, FrameError, Reply, Request, decode, encode};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
+    process::{Child, ChildStderr, Command},
+};
+
+use crate::metrics::Metrics;
+
+/// Bytes read from a pipe at once: a pipe's default capacity.
+const READ_BYTES: usize = 64 << 10;
+/// Writing one frame to an executor that reads.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Lines of one executor's standard error that reach our log; the rest is read and dropped.
+const STDERR_LINES_MAX: usize = 100;
+/// Bytes of such a line.
+const STDERR_LINE_BYTES_MAX: usize = 2 << 10;
+
+/// Starts executors.
+pub(crate) type Spawner = Arc<dyn Fn() -> std::io::Result<Executor> + Send + Sync>;
+
+/// The other end of the pipes, and the process behind them.
+pub(crate) struct Executor {
+    reader: Box<dyn AsyncRead + Send + Unpin>,
+    writer: Box<dyn AsyncWrite + Send + Unpin>,
+    buffer: BytesMut,
+    /// Killed when this is dropped; tests speak to no process.
+    child: Option<Child>,
+    metrics: Option<Arc<Metrics>>,
+}
+
+impl Executor {
+    /// Speaks over any pair of streams.
+    pub(crate) fn over(
+        reader: impl AsyncRead + Send + Unpin + 'static,
+        writer: impl AsyncWrite + Send + Unpin + 'static,
+    ) -> Self {
+        let (reader, writer) = (Box::new(reader), Box::new(writer));
+        Self { reader, writer, buffer: BytesMut::with_capacity(READ_BYTES), child: None, metrics: None }
+    }
+
+    /// Writes one request, flushed.
+    pub(crate) async fn send(&mut self, request: &Request) -> Result<(), FrameError> {
+        let frame = encode(request)?;
+        let write = async {
+            self.writer.write_all(&frame).await?;
+            self.writer.flush().await
+        };
+        match tokio::time::timeout(WRITE_TIMEOUT, write).await {
+            Ok(written) => Ok(written?),
+            Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+        }
+    }
+
+    /// The next reply; none when the executor has gone. Nothing is lost when this is dropped half-way.
+    pub(crate) async fn next(&mut self) -> Result<Option<Reply>, FrameError> {
+        loop {
+            if let Some(reply) = self.buffered()? {
+                return Ok(Some(reply));
+            }
+            if self.reader.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn buffered(&mut self) -> Result<Option<Reply>, FrameError> {
+        let Some(length) = self.buffer.first_chunk::<4>() else {
+            self.buffer.reserve(READ_BYTES);
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > FRAME_BYTES_MAX {
+            return Err(FrameError::TooLarge(length));
+        }
+        if self.buffer.len() < 4 + length {
+            self.buffer.reserve((4 + length - self.buffer.len()).max(READ_BYTES));
+            return Ok(None);
+        }
+        let reply = decode(&self.buffer[4..4 + length])?;
+        self.buffer.advance(4 + length);
+        Ok(Some(reply))
+    }
+
+    /// Ends the process at once and reaps it in the background.
+    pub(crate) fn kill(mut self) {
+        if let Some(mut child) = self.child.take() {
+            if let Some(metrics) = &self.metrics {
+                metrics.executor_kills.inc();
+            }
+            let _ = child.start_kill();
+            tokio::spawn(async move { child.wait().await });
+        }
+    }
+
+    /// Takes leave of an executor that has ended by itself: says how.
+    pub(crate) async fn bury(mut self) -> String {
+        let Some(mut child) = self.child.take() else { return "its pipe closed".to_owned() };
+        // Its pipe is closed: it is dead or about to be.
+        match tokio::time::timeout(Duration::from_millis(500), child.wait()).await {
+            Ok(Ok(status)) => status.to_string(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => {
+                let _ = child.start_kill();
+                "it closed its pipe and was killed".to_owned()
+            }
+        }
+    }
+}
+
+/// Starts `pd-executor` processes: no environment, a process group of their own, dead when we drop them.
+pub(crate) fn process_spawner(program: PathBuf, folder: PathBuf, metrics: Arc<Metrics>) -> Spawner {
+    Arc::new(move || {
+        let mut child = Command::new(&program)
+            .env_clear()
+            .current_dir(&folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        metrics.executor_starts.inc();
+        let missing = || std::io::Error::other("the executor has no pipes");
+        let writer = child.stdin.take().ok_or_else(missing)?;
+        let reader = child.stdout.take().ok_or_else(missing)?;
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(log_stderr(stderr, child.id().unwrap_or_default()));
+        }
+        let mut executor = Executor::over(reader, writer);
+        executor.child = Some(child);
+        executor.metrics = Some(Arc::clone(&metrics));
+        Ok(executor)
+    })
+}
+
+/// Logs the first lines and drains the rest, so that an executor never blocks on its own complaints.
+async fn log_stderr(stderr: ChildStderr, pid: u32) {
+    let mut lines = BufReader::new(stderr);
+    let mut line = Vec::new();
+    let mut logged = 0;
+    loop {
+        line.clear();
+        match (&mut lines).take(STDERR_LINE_BYTES_MAX as u64).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) if logged < STDERR_LINES_MAX => {
+                let text = String::from_utf8_lossy(&line);
+                tracing::warn!(pid, line = text.trim_end(), "executor says");
+                logged += 1;
+            }
+            Ok(_) => {}
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The kubelet's own reconcile: what an Assignment wants and what is here decide what to do next.
+//!
+//! In: an Assignment's spec and the local state of its work. Out: steps to take, the queue of indexes to run,
+//! and what was withdrawn too late. Pure: no await, no clock, no randomness, no I/O. Doing what was decided
+//! and deciding again changes nothing.
+
+mod choose;
+mod pace;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use schemas::{AssignmentSpec, IndexSet};
+
+pub(crate) use choose::{Candidate, choose};
+pub(crate) use pace::Pace;
+
+/// Consecutive indexes of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub attempt: u32,
+    pub first: u64,
+    /// Included.
+    pub last: u64,
+}
+
+impl Stretch {
+    pub(crate) fn count(&self) -> u64 {
+        self.last - self.first + 1
+    }
+}
+
+/// How far a call that happens once has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Not begun.
+    #[default]
+    Idle,
+    /// Waiting for a slot, running, or being set up.
+    Underway,
+    /// Answered, well or badly.
+    Done,
+}
+
+/// How far the component and inputs have come on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Setup {
+    /// Nothing is here.
+    #[default]
+    Missing,
+    /// Being fetched and compiled.
+    Underway,
+    /// Everything is open; with the plan's state, or not yet.
+    Ready { with_layout: bool },
+}
+
+/// What is here of one Assignment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Have<'a> {
+    /// Indexes whose output is kept here or was reported.
+    pub completed: Option<&'a IndexSet>,
+    /// Indexes that failed here, by attempt.
+    pub failed: Option<&'a BTreeMap<u32, IndexSet>>,
+    /// What slots run now, without what of it has ended.
+    pub started: Vec<Stretch>,
+    pub plan: Stage,
+    /// The last merge order taken up, by its attempt.
+    pub merge: Option<(u32, Stage)>,
+    pub setup: Setup,
+}
+
+/// One thing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Fetch and compile what the calls need.
+    SetUp { with_layout: bool },
+    /// Run the plan call.
+    Plan,
+    /// Forget an earlier plan call's answer: it was not asked for any more.
+    ForgetPlan,
+    /// Fetch the parts, then run the merge call of this attempt.
+    Merge { attempt: u32 },
+    /// Interrupt what runs: its results are not wanted.
+    Interrupt,
+}
+
+/// What to do about one Assignment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Next {
+    pub steps: Vec<Step>,
+    /// What to run, in order; nothing until the set-up is ready.
+    pub queue: VecDeque<Stretch>,
+    /// Withdrawn after it had started.
+    pub retained: IndexSet,
+}
+
+/// Decides about one Assignment.
+pub(crate) fn sync(spec: &AssignmentSpec, have: &Have<'_>) -> Next {
+    let queue = queue(spec, have);
+    let retained = retained(spec, have);
+    let mut steps = Vec::new();
+    let with_layout = spec.layout.is_some();
+    match have.setup {
+        Setup::Missing => steps.push(Step::SetUp { with_layout }),
+        Setup::Ready { with_layout: false } if with_layout => steps.push(Step::SetUp { with_layout }),
+        Setup::Ready { .. } => steps.extend(calls(spec, have)),
+        Setup::Underway => {}
+    }
+    if !spec.plan && spec.layout.is_none() && have.plan == Stage::Done {
+        steps.push(Step::ForgetPlan);
+    }
+    if spec.slots == Some(0) && !have.started.is_empty() {
+        steps.push(Step::Interrupt);
+    }
+    Next { steps, queue, retained }
+}
+
+/// The plan and the merge call, where they are due.
+fn calls(spec: &AssignmentSpec, have: &Have<'_>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if spec.plan && spec.layout.is_none() && have.plan == Stage::Idle {
+        steps.push(Step::Plan);
+    }
+    if let (Some(order), Setup::Ready { with_layout: true }) = (&spec.merge, have.setup) {
+        // One merge at a time: a newer order waits for the older call's end.
+        let due = match have.merge {
+            None => true,
+            Some((attempt, stage)) => attempt != order.attempt && stage != Stage::Underway,
+        };
+        if due {
+            steps.push(Step::Merge { attempt: order.attempt });
+        }
+    }
+    steps
+}
+
+/// `spec - status`: what is granted and has not ended nor started here; later attempts first, for they are
+/// what a job waits for in the end.
+fn queue(spec: &AssignmentSpec, have: &Have<'_>) -> VecDeque<Stretch> {
+    let started: IndexSet = have.started.iter().map(|stretch| stretch.first..=stretch.last).collect();
+    let mut grants: Vec<_> = spec.grants.iter().collect();
+    grants.sort_by_key(|grant| std::cmp::Reverse(grant.attempt));
+    let mut queue = VecDeque::new();
+    for grant in grants {
+        let mut due = &grant.indexes - &started;
+        if let Some(completed) = have.completed {
+            due -= completed;
+        }
+        for failed in have.failed.into_iter().flat_map(|failed| failed.range(grant.attempt..)) {
+            due -= failed.1;
+        }
+        let stretch = |range: std::ops::RangeInclusive<u64>| Stretch {
+            attempt: grant.attempt,
+            first: *range.start(),
+            last: *range.end(),
+        };
+        queue.extend(due.ranges().map(stretch));
+    }
+    queue
+}
+
+fn retained(spec: &AssignmentSpec, have: &Have<'_>) -> IndexSet {
+    let mut started: IndexSet = have.started.iter().map(|stretch| stretch.first..=stretch.last).collect();
+    if !started.is_empty() {
+        started -= &spec.granted();
+    }
+    started
+}
+
+#[cfg(test)]
+mod tests;
