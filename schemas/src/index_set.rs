@@ -286,3 +286,93 @@ impl JsonSchema for IndexSet {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::{collection::btree_set, prelude::*};
+
+    use super::*;
+
+    /// Small indexes, so that intervals touch and overlap often.
+    fn indexes() -> impl Strategy<Value = BTreeSet<u64>> {
+        btree_set(0_u64..64, 0..48)
+    }
+
+    fn set(indexes: &BTreeSet<u64>) -> IndexSet {
+        indexes.iter().copied().collect()
+    }
+
+    fn plain(set: &IndexSet) -> BTreeSet<u64> {
+        set.iter().collect()
+    }
+
+    proptest! {
+        #[test]
+        fn it_computes_what_a_plain_set_computes(a in indexes(), b in indexes()) {
+            let (x, y) = (set(&a), set(&b));
+            prop_assert_eq!(plain(&(&x | &y)), &a | &b);
+            prop_assert_eq!(plain(&(&x & &y)), &a & &b);
+            prop_assert_eq!(plain(&(&x - &y)), &a - &b);
+            prop_assert_eq!(x.is_disjoint(&y), a.is_disjoint(&b));
+            prop_assert_eq!(x.is_superset(&y), a.is_superset(&b));
+            prop_assert_eq!((x.count(), x.min(), x.max()), (a.len() as u64, a.first().copied(), a.last().copied()));
+            let (mut union, mut difference) = (x.clone(), x.clone());
+            union |= &y;
+            difference -= &y;
+            prop_assert_eq!((union, difference), (&x | &y, &x - &y));
+        }
+
+        #[test]
+        fn one_index_more_or_less_is_as_in_a_plain_set(mut a in indexes(), index in 0_u64..64) {
+            let mut x = set(&a);
+            prop_assert_eq!(x.contains(index), a.contains(&index));
+            prop_assert_eq!(x.insert(index), a.insert(index));
+            prop_assert_eq!(plain(&x), a.clone());
+            prop_assert_eq!(x.remove(index), a.remove(&index));
+            prop_assert_eq!(plain(&x), a);
+        }
+
+        #[test]
+        fn taking_loses_and_doubles_nothing(a in indexes(), count in 0_u64..80) {
+            let taken_count = count.min(a.len() as u64) as usize;
+            let mut rest = set(&a);
+            let first = rest.take_first(count);
+            prop_assert_eq!(plain(&first), a.iter().copied().take(taken_count).collect());
+            prop_assert!(first.is_disjoint(&rest));
+            prop_assert_eq!(&first | &rest, set(&a));
+            let mut rest = set(&a);
+            let last = rest.take_last(count);
+            prop_assert_eq!(plain(&last), a.iter().copied().skip(a.len() - taken_count).collect());
+            prop_assert!(last.is_disjoint(&rest));
+            prop_assert_eq!(&last | &rest, set(&a));
+        }
+
+        #[test]
+        fn its_text_reads_back(a in btree_set(0_u64..SUBTASKS_MAX, 0..32)) {
+            let x = set(&a);
+            prop_assert_eq!(x.to_string().parse(), Ok(x.clone()));
+            let json = serde_json::to_string(&x).expect("encodes");
+            prop_assert_eq!(serde_json::from_str::<IndexSet>(&json).expect("decodes"), x);
+        }
+
+        #[test]
+        fn no_text_panics(text in "[0-9,\\- +a]{0,24}") {
+            if let Ok(set) = text.parse::<IndexSet>() {
+                prop_assert_eq!(set.to_string().parse(), Ok(set));
+            }
+        }
+    }
+
+    #[test]
+    fn the_text_is_kubernetes_own() {
+        assert_eq!("0-511,600".parse::<IndexSet>().map(|set| set.count()), Ok(513));
+        assert_eq!(IndexSet::first(0).to_string(), "");
+        assert_eq!(IndexSet::first(1).to_string(), "0");
+        assert_eq!(" ".parse(), Ok(IndexSet::new()));
+        for text in ["1,1", "3-1", "1,,2", "a", "+1", "1-", "-1", "5,1", "1-3,3", &SUBTASKS_MAX.to_string()] {
+            assert!(text.parse::<IndexSet>().is_err(), "{text}");
+        }
+    }
+}

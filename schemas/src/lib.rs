@@ -4,6 +4,8 @@
 //! errors at once. This crate does no I/O, reads no clock and knows no runtime; the API server, the plan,
 //! the kubelet and pdctl all mean the same thing by a word because they take it from here.
 
+#![allow(clippy::duplicated_attributes, reason = "kube's printcolumn repeats keys such as `type_` by design")]
+
 pub mod assignment;
 pub mod condition;
 pub mod digest;

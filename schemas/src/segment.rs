@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::IndexSet;
+use crate::{IndexSet, limits::SUBTASKS_MAX};
 
 /// First bytes of every segment.
 const MAGIC: [u8; 8] = *b"PDSEG\0\0\x01";
@@ -73,7 +73,7 @@ impl Directory {
         let mut position = 0_usize;
         let mut above = None;
         for (first, last) in header.intervals {
-            if last < first || above.is_some_and(|previous| first <= previous) {
+            if last < first || last >= SUBTASKS_MAX || above.is_some_and(|previous| first <= previous) {
                 return Err(InvalidSegment::Header);
             }
             above = Some(last);
@@ -153,6 +153,11 @@ pub fn encode(entries: &[(u64, impl AsRef<[u8]>)]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{
+        collection::{btree_map, vec},
+        prelude::*,
+    };
+
     use super::*;
 
     #[test]
@@ -177,5 +182,43 @@ mod tests {
         let mut damaged = blob;
         damaged[0] ^= 1;
         assert_eq!(Directory::of(&damaged), Err(InvalidSegment::Magic));
+    }
+
+    #[test]
+    fn a_header_that_claims_every_index_is_refused() {
+        let header = Header { intervals: vec![(0, u64::MAX)], lengths: Vec::new() };
+        let header = postcard::to_stdvec(&header).expect("encodes");
+        assert_eq!(Directory::decode(&header), Err(InvalidSegment::Header));
+    }
+
+    proptest! {
+        #[test]
+        fn any_entries_are_found_again(entries in btree_map(0_u64..200, vec(any::<u8>(), 0..40), 0..60)) {
+            let entries: Vec<(u64, Vec<u8>)> = entries.into_iter().collect();
+            let blob = encode(&entries);
+            let header = Directory::header_bytes(&blob).expect("a header");
+            let directory = Directory::decode(&blob[PREFIX_BYTES..PREFIX_BYTES + header]).expect("a directory");
+            prop_assert_eq!(Directory::of(&blob), Ok(directory.clone()));
+            prop_assert_eq!(directory.size(), blob.len() as u64);
+            prop_assert_eq!(directory.indexes().iter().collect::<Vec<_>>(), entries.iter().map(|e| e.0).collect::<Vec<_>>());
+            for (index, bytes) in &entries {
+                let range = directory.entry(*index).expect("an entry");
+                prop_assert_eq!(&blob[range.start as usize..range.end as usize], &bytes[..]);
+            }
+        }
+
+        #[test]
+        fn damage_never_panics(entries in btree_map(0_u64..20, vec(any::<u8>(), 0..8), 0..12), at: usize, byte: u8) {
+            let entries: Vec<(u64, Vec<u8>)> = entries.into_iter().collect();
+            let mut blob = encode(&entries);
+            let at = at % blob.len();
+            blob[at] = byte;
+            if let Ok(directory) = Directory::of(&blob) {
+                for index in directory.indexes().iter().take(100) {
+                    let range = directory.entry(index).expect("an entry");
+                    prop_assert!(range.start <= range.end && range.end <= blob.len() as u64);
+                }
+            }
+        }
     }
 }

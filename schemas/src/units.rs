@@ -115,7 +115,7 @@ impl FromStr for ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let binary = FACTORS[..4].iter().rev().find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0);
+        let binary = FACTORS[..4].iter().rev().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         match binary {
             Some((suffix, factor)) => write!(f, "{}{suffix}", self.0 / factor),
             None => write!(f, "{}", self.0),
@@ -183,6 +183,8 @@ impl JsonSchema for ByteSize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -199,5 +201,29 @@ mod tests {
     fn sizes_print_in_the_largest_whole_unit() {
         assert_eq!(ByteSize(64 << 20).to_string(), "64Mi");
         assert_eq!(ByteSize(1500).to_string(), "1500");
+    }
+
+    proptest! {
+        #[test]
+        fn a_size_reads_back(bytes: u64, shift in 0_u32..44) {
+            for size in [ByteSize(bytes), ByteSize((bytes >> 44) << shift)] {
+                prop_assert_eq!(size.to_string().parse(), Ok(size));
+                let json = serde_json::to_string(&size).expect("encodes");
+                prop_assert_eq!(serde_json::from_str::<ByteSize>(&json).expect("decodes"), size);
+            }
+            prop_assert_eq!(serde_json::from_str::<ByteSize>(&bytes.to_string()).expect("decodes"), ByteSize(bytes));
+        }
+
+        #[test]
+        fn a_duration_reads_back(seconds in 0_u64..1 << 40, nanos in 0_u32..1_000_000_000) {
+            for duration in [Duration(time::Duration::new(seconds, nanos)), Duration::from_millis(seconds)] {
+                prop_assert_eq!(duration.to_string().parse::<Duration>().expect("parses"), duration);
+            }
+        }
+
+        #[test]
+        fn no_size_panics(text in "[0-9.KMGTik+-]{0,12}") {
+            let _ = text.parse::<ByteSize>();
+        }
     }
 }

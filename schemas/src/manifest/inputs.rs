@@ -48,8 +48,9 @@ pub(super) fn with_digests(job: &Value) -> Value {
     let placeholder = Value::String(Digest::from_bytes([0; 32]).to_string());
     let mut job = job.clone();
     for input in local_inputs(&job) {
-        let inputs = job.pointer_mut("/spec/task/inputs").and_then(Value::as_object_mut);
-        inputs.into_iter().for_each(|inputs| drop(inputs.insert(input.name.clone(), placeholder.clone())));
+        if let Some(inputs) = job.pointer_mut("/spec/task/inputs").and_then(Value::as_object_mut) {
+            inputs.insert(input.name, placeholder.clone());
+        }
     }
     job
 }

@@ -1,6 +1,6 @@
 //! JSON manifests. YAML reads most JSON, but not its surrogate escapes or several objects in a row.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -13,6 +13,11 @@ use super::{
 /// True when the text can only be JSON or YAML's flow style.
 pub(super) fn looks_like_json(text: &str) -> bool {
     text.trim_start().starts_with(['{', '['])
+}
+
+/// True when the file's name says that it holds JSON.
+pub(super) fn is_named_json(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
 }
 
 /// The values of a JSON text.

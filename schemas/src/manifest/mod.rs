@@ -7,6 +7,8 @@
 //! A manifest is plain data: aliases, anchors, tags and merge keys are refused, so that a small file cannot
 //! grow into a large object, and so are duplicate keys, which one reader takes one way and another the other.
 
+#![allow(clippy::result_large_err, reason = "an error ends the reading of a file; it is not made in a loop")]
+
 mod check;
 mod error;
 mod inputs;
@@ -50,7 +52,7 @@ pub fn decode(file: &str, bytes: Vec<u8>) -> Result<String, ManifestError> {
     check_size(file, bytes.len())?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = 1 + error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+        let line = 1 + String::from_utf8_lossy(&error.as_bytes()[..at]).matches('\n').count();
         ManifestError::whole_file(file, format!("line {line}, byte {at}: not UTF-8 text"))
             .with_help("save the manifest as UTF-8")
     })?;
@@ -112,7 +114,7 @@ fn read(source: &Source<'_>) -> Result<Vec<Root>, ManifestError> {
         }
         (Err(error), Some(_)) if error.is_duplicate() => return Err(error),
         (_, Some(Ok(values))) => values.into_iter().map(|value| (value, None)).collect(),
-        (_, Some(Err(error))) if source.file.ends_with(".json") => return Err(error),
+        (_, Some(Err(error))) if json::is_named_json(source.file) => return Err(error),
         (Ok(nodes), _) => read_yaml(source, nodes)?,
         (Err(error), _) => return Err(error),
     };

@@ -49,19 +49,17 @@ pub(super) struct Field {
 
 impl<'a> Source<'a> {
     pub(super) fn new(file: &'a str, text: &'a str) -> Self {
-        let offsets = match text.is_ascii() {
-            true => Vec::new(),
-            false => text.char_indices().map(|(offset, _)| offset).collect(),
-        };
+        let offsets =
+            if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(offset, _)| offset).collect() };
         Self { file, text, offsets }
     }
 
     /// Byte offset of the character at `index`.
     fn byte(&self, index: usize) -> usize {
-        match self.offsets.is_empty() {
-            true => index.min(self.text.len()),
-            false => self.offsets.get(index).copied().unwrap_or(self.text.len()),
+        if self.offsets.is_empty() {
+            return index.min(self.text.len());
         }
+        self.offsets.get(index).copied().unwrap_or(self.text.len())
     }
 
     fn node(&self, span: RawSpan, content: Content) -> Node {

@@ -35,7 +35,9 @@ pub fn default_value(schema: &Value, value: &mut Value) {
         }
         Value::Array(items) => {
             if let Some(schema) = schema.get("items") {
-                items.iter_mut().for_each(|item| default_value(schema, item));
+                for item in items {
+                    default_value(schema, item);
+                }
             }
         }
         _ => {}

@@ -29,7 +29,7 @@ fn visit(schema: &Value, value: &Value, path: &FieldPath, errors: &mut Vec<Field
         (Some("object"), Value::Object(_)) => visit_object(schema, value, path, errors),
         (Some("array"), Value::Array(items)) => {
             for (index, item) in items.iter().enumerate() {
-                schema.get("items").into_iter().for_each(|schema| visit(schema, item, &path.index(index), errors));
+                visit(schema.get("items").unwrap_or(&Value::Null), item, &path.index(index), errors);
             }
         }
         (Some("string"), Value::String(value)) => errors.extend(check_text(schema, value, path)),
@@ -54,7 +54,9 @@ fn visit_object(schema: &Value, value: &Value, path: &FieldPath, errors: &mut Ve
     let is_map = schema.get("additionalProperties").is_some();
     for (name, field) in fields.iter().filter(|(_, field)| !field.is_null()) {
         let path = if is_map { path.key(name) } else { path.child(name) };
-        property(schema, name).into_iter().for_each(|schema| visit(schema, field, &path, errors));
+        if let Some(schema) = property(schema, name) {
+            visit(schema, field, &path, errors);
+        }
     }
 }
 

@@ -40,7 +40,9 @@ impl Walk<'_> {
         match value {
             Value::Object(fields) if schema.get("additionalProperties").is_some_and(Value::is_object) => {
                 for (name, field) in fields {
-                    property(schema, name).into_iter().for_each(|schema| self.visit(schema, field, &path.key(name)));
+                    if let Some(schema) = property(schema, name) {
+                        self.visit(schema, field, &path.key(name));
+                    }
                 }
             }
             Value::Object(fields) => {
@@ -53,9 +55,9 @@ impl Walk<'_> {
                 }
             }
             Value::Array(items) => {
-                let schema = schema.get("items");
+                let Some(schema) = schema.get("items") else { return };
                 for (index, item) in items.iter().enumerate() {
-                    schema.into_iter().for_each(|schema| self.visit(schema, item, &path.index(index)));
+                    self.visit(schema, item, &path.index(index));
                 }
             }
             _ => {}
