@@ -4,7 +4,7 @@
 //! `Cancel` are for the request that is being carried out, the others wait in a queue.
 
 use std::{
-    io::{BufReader, Read, Write},
+    io::{Read, Write},
     mem,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -40,17 +40,18 @@ impl Cancels {
     }
 }
 
-/// Reads requests until the pipe ends or breaks. A cancel is for the last request before it, so one that
+/// Reads requests, after the one that was read before, until the pipe ends or breaks. A cancel is for the last request before it, so one that
 /// crosses with a `Done` on its way can never hit the request after.
 pub(crate) fn listen(
-    from: impl Read,
+    first: Request,
+    from: &mut impl Read,
     requests: &Sender<Numbered>,
     answers: &Sender<Option<ReadAnswer>>,
     cancels: &Cancels,
 ) -> Result<(), FrameError> {
-    let mut from = BufReader::with_capacity(1 << 16, from);
     let mut number = 0;
-    while let Some(request) = read(&mut from)? {
+    let mut next = Some(first);
+    while let Some(request) = next {
         let heard = match request {
             Request::Data(answer) => answers.send(answer).is_ok(),
             Request::Cancel => {
@@ -65,6 +66,7 @@ pub(crate) fn listen(
         if !heard {
             break;
         }
+        next = read(from)?;
     }
     Ok(())
 }
@@ -223,13 +225,13 @@ mod tests {
     #[test]
     fn a_cancel_is_for_the_request_before_it() {
         let mut bytes = Vec::new();
-        for request in [Request::Plan, Request::Cancel, Request::Plan, Request::Data(None)] {
+        for request in [Request::Cancel, Request::Plan, Request::Data(None)] {
             bytes.extend(encode(&request).expect("encodes"));
         }
         let (requests, queue) = channel();
         let (answers, data) = channel();
         let cancels = Cancels::default();
-        listen(bytes.as_slice(), &requests, &answers, &cancels).expect("reads to the end");
+        listen(Request::Plan, &mut bytes.as_slice(), &requests, &answers, &cancels).expect("reads to the end");
         assert_eq!(queue.try_iter().collect::<Vec<_>>(), [(1, Request::Plan), (2, Request::Plan)]);
         assert_eq!(data.try_iter().collect::<Vec<_>>(), [None]);
         assert!(cancels.include(1) && !cancels.include(2));

@@ -5,14 +5,17 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, BufReader},
     os::fd::AsFd,
     process::{self, ExitCode},
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, Receiver},
+    },
     thread,
 };
 
-use executor_protocol::{FrameError, Reply, Request};
+use executor_protocol::{FrameError, ReadAnswer, Reply, Request, read};
 use wasmtime::Engine;
 
 use crate::blobs::{Blobs, Link};
@@ -20,14 +23,17 @@ use crate::call::Caller;
 use crate::compile::compile;
 use crate::engine::{GUEST_STACK_BYTES, engine};
 use crate::host::Outside;
-use crate::pipe::{Cancels, Numbered, Outbox, listen};
+use crate::pipe::{Numbered, Outbox, listen};
 use crate::prepare::{Prepared, prepare};
+use crate::sandbox::confine;
 use crate::watchdog::Calls;
 
+/// Read from the pipe at once.
+const READ_BYTES: usize = 64 << 10;
 /// Exit code after a call ran out of time.
-const TIMED_OUT: i32 = 3;
+const TIMED_OUT: u8 = 3;
 /// Exit code when the pipe broke or carried nonsense.
-const BROKEN_PIPE: i32 = 2;
+const BROKEN_PIPE: u8 = 2;
 /// Stack of the thread that calls guests: theirs, and as much again for the host's functions and traps.
 const STACK_BYTES: usize = GUEST_STACK_BYTES + (8 << 20);
 
@@ -44,30 +50,40 @@ pub(crate) enum ServeError {
     Panicked,
 }
 
-/// Serves a kubelet on standard input and output.
+/// Serves a kubelet on standard input and output. What takes time is done before the first request, what that
+/// request allows is settled before there is a second thread.
 pub(crate) fn serve() -> Result<ExitCode, ServeError> {
     let to = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     widen(&to);
-    let outbox = Outbox::new(Box::new(to));
+    let engine = engine().map_err(ServeError::Engine)?;
+    let mut from = BufReader::with_capacity(READ_BYTES, io::stdin());
+    let first = match read(&mut from) {
+        Ok(Some(first)) => first,
+        Ok(None) => return Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            eprintln!("pd-executor: {error}");
+            return Ok(ExitCode::from(BROKEN_PIPE));
+        }
+    };
+    confine(&first);
     let (requests, queue) = mpsc::channel();
     let (answers, data) = mpsc::channel();
-    let cancels = Arc::new(Cancels::default());
-    let calls = Calls::new();
-    let outside = Arc::new(Outside {
-        outbox: Arc::clone(&outbox),
-        calls: Arc::clone(&calls),
-        cancels: Arc::clone(&cancels),
-        blobs: Mutex::new(Blobs::new(Link { outbox: Arc::clone(&outbox), answers: data })),
-    });
-    let engine = engine().map_err(ServeError::Engine)?;
-    start("pipe", move || exit(listen(io::stdin(), &requests, &answers, &cancels), 0))?;
-    let flusher = Arc::clone(&outbox);
+    let outside = outside(Outbox::new(Box::new(to)), data);
+    let Outside { outbox, calls, cancels, .. } = &*outside;
+    let (flusher, reporter) = (Arc::clone(outbox), Arc::clone(outbox));
+    let (calls, cancels) = (Arc::clone(calls), Arc::clone(cancels));
+    start("pipe", move || exit(listen(first, &mut from, &requests, &answers, &cancels), 0))?;
     start("flush", move || exit(Err(flusher.flush_old()), 0))?;
-    start("watchdog", move || exit(calls.watch(&outbox), TIMED_OUT))?;
+    start("watchdog", move || exit(calls.watch(&reporter), TIMED_OUT))?;
     let caller = thread::Builder::new().name("calls".to_owned()).stack_size(STACK_BYTES);
-    let loop_ = caller.spawn(move || Desk { engine, outside, prepared: None }.work(&queue))?;
-    loop_.join().map_err(|_| ServeError::Panicked)??;
+    let desk = caller.spawn(move || Desk { engine, outside, prepared: None }.work(&queue))?;
+    desk.join().map_err(|_| ServeError::Panicked)??;
     Ok(ExitCode::SUCCESS)
+}
+
+fn outside(outbox: Arc<Outbox>, answers: Receiver<Option<ReadAnswer>>) -> Arc<Outside> {
+    let blobs = Mutex::new(Blobs::new(Link { outbox: Arc::clone(&outbox), answers }));
+    Arc::new(Outside { outbox, calls: Calls::new(), cancels: Arc::default(), blobs })
 }
 
 fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -75,12 +91,12 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 /// Ends the process: the guest may be in a loop that nothing else can end.
-fn exit(ended: Result<(), FrameError>, code: i32) {
+fn exit(ended: Result<(), FrameError>, code: u8) {
     match ended {
-        Ok(()) => process::exit(code),
+        Ok(()) => process::exit(code.into()),
         Err(error) => {
             eprintln!("pd-executor: {error}");
-            process::exit(BROKEN_PIPE)
+            process::exit(BROKEN_PIPE.into())
         }
     }
 }
@@ -101,7 +117,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn work(mut self, queue: &mpsc::Receiver<Numbered>) -> Result<(), FrameError> {
+    fn work(mut self, queue: &Receiver<Numbered>) -> Result<(), FrameError> {
         while let Ok((number, request)) = queue.recv() {
             match request {
                 Request::Compile { component, compiled } => {

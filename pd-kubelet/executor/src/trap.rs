@@ -137,7 +137,8 @@ fn demangled(name: &str) -> String {
 }
 
 fn is_foreign(name: &str) -> bool {
-    FOREIGN.iter().any(|start| name.starts_with(start))
+    // The SDK's macro puts its glue into the author's crate.
+    FOREIGN.iter().any(|start| name.starts_with(start)) || name.contains("::task_export::")
 }
 
 #[cfg(test)]
@@ -155,6 +156,8 @@ mod tests {
     #[test]
     fn names_are_demangled_and_runtimes_known() {
         assert_eq!(demangled("_ZN4core9panicking5panic17h0123456789abcdefE"), "core::panicking::panic");
+        assert!(is_foreign("<noop::task_export::Export as task_sdk::bindings::Guest>::run"));
+        assert!(!is_foreign("<noop::Noop as task_sdk::Task>::run"));
         assert!(is_foreign("core::panicking::panic") && !is_foreign("mandelbrot::tile"));
     }
 

@@ -20,6 +20,9 @@
 //! before it waits for the first answer. After `Cancel` the indexes of a `Run` that had not begun are left
 //! out: `Done` follows the last one that had. A request that cannot be carried out (a call before any
 //! `Prepare`) is answered by `Broken` alone. When its standard input ends, it exits at once.
+//!
+//! The first request settles which files an executor can ever open: after `Compile` that component, and the
+//! folder of the compiled module for writing; after `Prepare` the folder of that compiled module for reading.
 
 mod bytes_call;
 mod frame;

@@ -147,6 +147,7 @@ fn the_walls_stand() {
     let proc = format!("/proc/{}", node.id());
     let status = fs::read_to_string(format!("{proc}/status")).expect("reads");
     assert!(status.lines().any(|line| line == "NoNewPrivs:\t1"), "{status}");
+    assert!(status.lines().any(|line| line == "Seccomp:\t2"), "{status}");
     assert_eq!(fs::read_to_string(format!("{proc}/oom_score_adj")).expect("reads"), "1000\n");
     let limits = fs::read_to_string(format!("{proc}/limits")).expect("reads");
     let limit = |name: &str| limits.lines().find(|line| line.starts_with(name)).expect("is listed").to_owned();
