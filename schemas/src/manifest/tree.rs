@@ -235,7 +235,9 @@ impl Builder<'_> {
         }
         match tag {
             Some(tag) => {
-                let message = format!("tags are not supported: `{}{}`", excerpt(&tag.handle), excerpt(&tag.suffix));
+                // The parser has replaced `!!` by what it stands for.
+                let handle = if tag.is_yaml_core_schema() { "!!" } else { &tag.handle };
+                let message = format!("tags are not supported: `{}{}`", excerpt(handle), excerpt(&tag.suffix));
                 Err(self.source.error(span, message).with_help("put a value in quotes to make it text"))
             }
             None => Ok(()),

@@ -78,7 +78,7 @@ pub enum InspectError {
     Mismatch(String),
     /// No metadata section.
     #[error(
-        "it has no metadata: the custom section `{METADATA_SECTION}` is missing; the SDK's `task!` macro writes it"
+        "it has no metadata: the custom section `{METADATA_SECTION}` is missing; the SDK's `export_task!` macro puts it there"
     )]
     NoMetadata,
     /// A metadata section that says nothing useful.
@@ -139,7 +139,7 @@ fn check_kind(bytes: &[u8]) -> Result<(), InspectError> {
 }
 
 fn invalid(error: wasmparser::Error) -> InspectError {
-    InspectError::Invalid { reason: error.message().to_owned(), offset: error.offset() as u64 }
+    InspectError::Invalid { reason: error.message().to_owned(), offset: error.offset() }
 }
 
 fn check_imports(imports: &[String]) -> Result<(), InspectError> {

@@ -48,7 +48,7 @@ pub fn wrap(core_module: &[u8]) -> Result<Vec<u8>, WrapError> {
         return Err(WrapError::NotWasm);
     }
     let sections = Sections::read(core_module)
-        .map_err(|error| WrapError::Invalid { reason: error.message().to_owned(), offset: error.offset() as u64 })?;
+        .map_err(|error| WrapError::Invalid { reason: error.message().to_owned(), offset: error.offset() })?;
     if !sections.has_world {
         return Err(WrapError::NoWorld);
     }
