@@ -5,7 +5,7 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
@@ -89,7 +89,6 @@ fn answered<T>(function: &str, answer: Result<T, Failure>) -> Result<T> {
 /// A world without a kubelet: what a guest sends goes nowhere, and inputs are not there.
 fn alone() -> Arc<Outside> {
     let outbox = Outbox::new(Box::new(std::io::sink()));
-    let (_, answers) = mpsc::channel();
-    let blobs = Mutex::new(Blobs::new(Link { outbox: Arc::clone(&outbox), answers }));
+    let blobs = Mutex::new(Blobs::new(Link { outbox: Arc::clone(&outbox), answers: None }));
     Arc::new(Outside { outbox, calls: Calls::new(), cancels: Arc::default(), blobs })
 }

@@ -41,7 +41,8 @@ pub(crate) enum ReadError {
 /// The way to the kubelet and back.
 pub(crate) struct Link {
     pub(crate) outbox: Arc<Outbox>,
-    pub(crate) answers: Receiver<Option<ReadAnswer>>,
+    /// None: nobody is there to ask, so there is no blob.
+    pub(crate) answers: Option<Receiver<Option<ReadAnswer>>>,
 }
 
 /// Blobs of one job, as far as they are kept.
@@ -195,7 +196,10 @@ impl Blobs {
     }
 
     fn answer(&self) -> Result<Option<ReadAnswer>, ReadError> {
-        self.link.answers.recv().map_err(|_| ReadError::Ended)
+        match &self.link.answers {
+            Some(answers) => answers.recv().map_err(|_| ReadError::Ended),
+            None => Ok(None),
+        }
     }
 
     fn keep(&mut self, blob: Blob, number: u64, size: Option<u64>, bytes: Vec<u8>) {
@@ -249,7 +253,7 @@ mod tests {
     fn blobs() -> (Blobs, Sender<Option<ReadAnswer>>) {
         let (answer, answers) = channel();
         let outbox = Outbox::new(Box::new(std::io::sink()));
-        (Blobs::new(Link { outbox, answers }), answer)
+        (Blobs::new(Link { outbox, answers: Some(answers) }), answer)
     }
 
     fn answer(size: u64, bytes: Vec<u8>) -> ReadAnswer {

@@ -82,7 +82,7 @@ pub(crate) fn serve() -> Result<ExitCode, ServeError> {
 }
 
 fn outside(outbox: Arc<Outbox>, answers: Receiver<Option<ReadAnswer>>) -> Arc<Outside> {
-    let blobs = Mutex::new(Blobs::new(Link { outbox: Arc::clone(&outbox), answers }));
+    let blobs = Mutex::new(Blobs::new(Link { outbox: Arc::clone(&outbox), answers: Some(answers) }));
     Arc::new(Outside { outbox, calls: Calls::new(), cancels: Arc::default(), blobs })
 }
 

@@ -56,6 +56,10 @@
     (i32.eq (i32.load8_u (local.get $params)) (local.get $letter)))
 
   (func (export "processdistro:task/contract@1.0.0#plan") (param $params i32) (param $len i32) (result i32)
+    ;; '{': asks for an input first, and does not mind
+    (if (call $is (local.get $params) (i32.const 0x7b)) (then
+      (call $input_size (i32.const 1120) (i32.const 4) (i32.const 64))
+      (call $read_input (i32.const 1120) (i32.const 4) (i64.const 0) (i32.const 4) (i32.const 64))))
     ;; 'l': runs for ever
     (if (call $is (local.get $params) (i32.const 0x6c)) (then (loop $forever (br $forever))))
     ;; 'p': permanent, where the payload of this result is at 24
