@@ -17,15 +17,15 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// What an error speaks of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Subject {
+pub struct Subject {
     /// API group; empty for core.
-    pub(crate) group: String,
+    pub group: String,
     /// Plural name.
-    pub(crate) resource: String,
+    pub resource: String,
     /// Kind.
-    pub(crate) kind: String,
+    pub kind: String,
     /// Object name.
-    pub(crate) name: String,
+    pub name: String,
 }
 
 impl Subject {
@@ -42,13 +42,13 @@ fn qualified(name: &str, group: &str) -> String {
 
 /// One field that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cause {
+pub struct Cause {
     /// `FieldValueRequired`, `FieldValueInvalid`, ...
-    pub(crate) reason: &'static str,
+    pub reason: &'static str,
     /// What is wrong and what would be right.
-    pub(crate) message: String,
+    pub message: String,
     /// Path of the field: `spec.task.name`.
-    pub(crate) field: String,
+    pub field: String,
 }
 
 /// Reasons of causes, as Kubernetes spells them.

@@ -3,16 +3,35 @@
 //! In: HTTP requests with an `Identity` beside them, and a store of bytes. Out: objects, lists, tables,
 //! watches, discovery and Status errors. It knows nothing of TLS, of files or of how an identity was proved.
 
+mod age;
+mod apply;
+mod call;
+mod discovery;
+mod error;
+mod garbage;
+mod kinds;
+mod media;
+mod openapi;
+mod patch;
+mod registry;
+mod respond;
+mod scale;
+mod schema;
+mod selectors;
+mod serve;
+mod strategies;
+mod subtasks;
+mod table;
+mod watch;
+
+
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Router, routing::any};
 use tokio_util::sync::CancellationToken;
 
+pub use self::error::{ApiError, Cause, Subject};
 use crate::{artifacts::ArtifactStore, pki::Authority, store::Store};
-
-mod error;
-
-pub use error::ApiError;
 
 /// What the API needs of the rest of the server.
 #[derive(Clone)]
@@ -23,21 +42,33 @@ pub struct ApiState {
     pub artifacts: Arc<ArtifactStore>,
     /// Signs nodes' certificates.
     pub authority: Arc<Authority>,
+    /// Ends watches and the garbage collector: they would keep a server that drains waiting.
+    pub stop: CancellationToken,
 }
 
 /// All paths of the Kubernetes API: `/version`, `/api`, `/apis` and `/openapi`; anything else is a 404
 /// Status. Every request must carry an `Identity` extension, except for `/version`.
 pub fn router(state: ApiState) -> Router {
-    Router::new().with_state(state)
+    Router::new()
+        .route("/version", any(serve::version))
+        .route("/version/", any(serve::version))
+        .fallback(serve::serve)
+        .with_state(state)
 }
 
 /// Creates the namespaces that exist from the first start. Call it before serving.
 pub async fn bootstrap(state: &ApiState) -> Result<(), ApiError> {
-    state.store.ready()?;
+    for name in strategies::PERMANENT_NAMESPACES {
+        match serve::create_as_system(state, kinds::Rules::Namespace, name).await {
+            Ok(()) | Err(ApiError::AlreadyExists(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(())
 }
 
-/// Follows the store and deletes what has lost its owner, its namespace or its time, until `stop`.
-pub async fn collect_garbage(_state: ApiState, stop: CancellationToken) {
-    stop.cancelled().await;
+/// Follows the store and deletes what has lost its owner, its namespace or its time, until `state.stop`.
+pub async fn collect_garbage(state: ApiState) {
+    let stop = state.stop.clone();
+    garbage::run(state, stop).await;
 }

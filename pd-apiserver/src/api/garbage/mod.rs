@@ -1,0 +1,227 @@
+//! Garbage: objects that have lost their last owner, their namespace or their time.
+//!
+//! In: every change of the store. Out: deletions, through the registry. It keeps an index of UIDs and
+//! owners, so its work is proportional to what changes, never to what is stored.
+
+mod index;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use self::index::Index;
+use super::{
+    ApiState,
+    call::{Call, text},
+    error::ApiError,
+    kinds::{KINDS, Kind, Rules},
+    media::Document,
+    registry::{self, Change, DeleteOptions, FOREGROUND, ORPHAN},
+    serve::system_call,
+};
+use crate::store::{self, Page, Precondition, StoreError, Write};
+
+/// How often things are tried again that failed, and expired objects are looked for.
+const SWEEP_PERIOD: Duration = Duration::from_secs(10);
+/// Pause before starting over when the store ended our watch.
+const RESTART_DELAY: Duration = Duration::from_millis(500);
+/// Records read at a time when the index is built.
+const PAGE_RECORDS: usize = 500;
+/// How long an Event is kept after it was last seen; upstream's default. Requests for certificates too.
+const EVENT_TTL_SECONDS: i64 = 3_600;
+
+/// Collects until the server stops.
+pub(super) async fn run(state: ApiState, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        if let Err(error) = follow(&state, &stop).await {
+            tracing::warn!(%error, "the garbage collector starts over");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RESTART_DELAY) => {}
+        }
+    }
+}
+
+/// One life: build the index, then follow the changes until they end.
+async fn follow(state: &ApiState, stop: &CancellationToken) -> Result<(), ApiError> {
+    let mut collector = Collector { state: state.clone(), index: Index::default(), due: BTreeSet::new() };
+    let revision = collector.load()?;
+    let mut changes = state.store.watch("/", revision)?;
+    collector.due.extend(collector.index.keys_with_duties());
+    let mut sweeps = tokio::time::interval(SWEEP_PERIOD);
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            change = changes.recv() => match change {
+                Some(change) => collector.note(&change),
+                None => return Ok(()),
+            },
+            _ = sweeps.tick() => {
+                collector.expire().await;
+                collector.due.extend(collector.index.unfinished());
+            }
+        }
+        // Everything that has arrived goes into the index before anything is decided.
+        while let Ok(change) = changes.try_recv() {
+            collector.note(&change);
+        }
+        collector.work().await;
+    }
+}
+
+struct Collector {
+    state: ApiState,
+    index: Index,
+    /// Keys to look at.
+    due: BTreeSet<String>,
+}
+
+impl Collector {
+    fn load(&mut self) -> Result<u64, ApiError> {
+        let mut page = Page { limit: PAGE_RECORDS, ..Page::default() };
+        loop {
+            let listing = self.state.store.list("/", &page)?;
+            for record in &listing.records {
+                if let Ok(object) = serde_json::from_slice(&record.value) {
+                    self.index.put(&record.key, &object, record.revision);
+                }
+            }
+            let Some(last) = listing.records.last().filter(|_| listing.remaining > 0) else {
+                return Ok(listing.revision);
+            };
+            page.after = Some(last.key.clone());
+            page.revision = Some(listing.revision);
+        }
+    }
+
+    fn note(&mut self, change: &store::Change) {
+        let object = change.value.as_ref().and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+        let affected = match object {
+            Some(object) => self.index.put(&change.key, &object, change.revision),
+            None => self.index.remove(&change.key),
+        };
+        self.due.extend(affected);
+    }
+
+    async fn work(&mut self) {
+        for key in std::mem::take(&mut self.due) {
+            if let Err(error) = self.examine(&key).await {
+                // `unfinished` brings it back at the next sweep.
+                tracing::debug!(key, %error, "cannot collect it now");
+            }
+        }
+    }
+
+    async fn examine(&self, key: &str) -> Result<(), ApiError> {
+        let Some((kind, namespace, name)) = Kind::of_key(key) else { return Ok(()) };
+        let Some(stored) = registry::find(&*self.state.store, kind, namespace, name)? else { return Ok(()) };
+        let object = stored.object;
+        let call = system_call(&self.state, kind.rules, namespace, name);
+        if !object["metadata"]["deletionTimestamp"].is_null() {
+            return self.finish(&call, &object, stored.revision).await;
+        }
+        if self.index.is_orphaned(key) {
+            tracing::debug!(key, "deleting an object whose owners are gone");
+            let uid = &object["metadata"]["uid"];
+            return delete(&call, json!({"preconditions": {"uid": uid}})).await;
+        }
+        Ok(())
+    }
+
+    /// Brings an object's deletion forward, as far as it waits for us.
+    async fn finish(&self, call: &Call, object: &Value, revision: u64) -> Result<(), ApiError> {
+        let uid = text(&object["metadata"]["uid"]);
+        let finalizers = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+        if finalizers.iter().any(|finalizer| finalizer == ORPHAN) {
+            for key in self.index.dependents(uid) {
+                self.set_free(&key, uid).await?;
+            }
+            return remove_finalizer(call, object, ORPHAN).await;
+        }
+        if finalizers.iter().any(|finalizer| finalizer == FOREGROUND) {
+            let dependents = self.index.dependents(uid);
+            if dependents.is_empty() {
+                return remove_finalizer(call, object, FOREGROUND).await;
+            }
+            for key in dependents {
+                if let Some((kind, namespace, name)) = Kind::of_key(&key) {
+                    delete(&system_call(&self.state, kind.rules, namespace, name), Value::Null).await?;
+                }
+            }
+            return Ok(());
+        }
+        if call.target.kind.rules == Rules::Namespace && finalizers.is_empty() {
+            return self.empty_namespace(call, revision).await;
+        }
+        Ok(())
+    }
+
+    /// Takes one owner out of a dependent's references.
+    async fn set_free(&self, key: &str, owner: &str) -> Result<(), ApiError> {
+        let Some((kind, namespace, name)) = Kind::of_key(key) else { return Ok(()) };
+        let Some(stored) = registry::find(&*self.state.store, kind, namespace, name)? else { return Ok(()) };
+        let owners = stored.object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+        let kept: Vec<_> = owners.filter(|reference| reference["uid"] != owner).cloned().collect();
+        let version = &stored.object["metadata"]["resourceVersion"];
+        let patch = json!({"metadata": {"ownerReferences": kept, "resourceVersion": version}});
+        merge(&system_call(&self.state, kind.rules, namespace, name), patch).await
+    }
+
+    /// Deletes what is in a namespace, and the namespace when nothing is.
+    async fn empty_namespace(&self, call: &Call, revision: u64) -> Result<(), ApiError> {
+        let namespace = &call.target.name;
+        let mut is_empty = true;
+        for kind in KINDS.iter().filter(|kind| kind.namespaced && kind.verbs.contains(&"deletecollection")) {
+            let inside = system_call(&self.state, kind.rules, namespace, "");
+            registry::delete_collection(&inside, &DeleteOptions::default()).await?;
+            is_empty &= registry::list_all(&inside)?.objects.is_empty();
+        }
+        if !is_empty {
+            return Ok(());
+        }
+        let write = Write { key: call.target.key(), precondition: Precondition::Revision(revision), value: None };
+        match self.state.store.commit(vec![write]).await {
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes Events and requests that nobody has touched for long.
+    async fn expire(&self) {
+        let oldest = jiff::Timestamp::now().as_second() - EVENT_TTL_SECONDS;
+        for (key, revision) in self.index.expired(oldest) {
+            let write = Write { key, precondition: Precondition::Revision(revision), value: None };
+            if let Err(StoreError::Unavailable(reason)) = self.state.store.commit(vec![write]).await {
+                tracing::debug!(reason, "cannot delete expired objects now");
+                return;
+            }
+        }
+    }
+}
+
+async fn delete(call: &Call, body: Value) -> Result<(), ApiError> {
+    let options = DeleteOptions::parse(&body, &call.options)?;
+    match registry::delete(call, &options).await {
+        Ok(_) | Err(ApiError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn merge(call: &Call, patch: Value) -> Result<(), ApiError> {
+    let change = Change::MergePatch(Document { value: patch, duplicates: Vec::new() });
+    match registry::update(call, &change).await {
+        Ok(_) | Err(ApiError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn remove_finalizer(call: &Call, object: &Value, finalizer: &str) -> Result<(), ApiError> {
+    let finalizers = object["metadata"]["finalizers"].as_array().into_iter().flatten();
+    let kept: Vec<_> = finalizers.filter(|present| *present != finalizer).cloned().collect();
+    let version = &object["metadata"]["resourceVersion"];
+    merge(call, json!({"metadata": {"finalizers": kept, "resourceVersion": version}})).await
+}

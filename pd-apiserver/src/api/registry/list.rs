@@ -1,0 +1,140 @@
+//! List: selectors and pages over one snapshot of the store.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    super::{call::Call, error::ApiError, selectors::Selection},
+    decode,
+};
+use crate::store::{Page, StoreError};
+
+/// Records read from the store at a time while a selector leaves most of them out.
+const SCAN_RECORDS: usize = 500;
+
+/// Objects of a list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ListResult {
+    pub(crate) objects: Vec<Value>,
+    pub(crate) revision: u64,
+    /// Token of the next page.
+    pub(crate) next: Option<String>,
+    /// Objects beyond this page, where known.
+    pub(crate) remaining: Option<u64>,
+}
+
+/// Where a page starts: opaque to clients.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Continue {
+    #[serde(rename = "rv")]
+    pub(crate) revision: u64,
+    pub(crate) after: String,
+}
+
+impl Continue {
+    pub(crate) fn encode(&self) -> Option<String> {
+        serde_json::to_vec(self).ok().map(|bytes| URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    pub(crate) fn decode(token: &str) -> Result<Self, ApiError> {
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok();
+        bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or_else(|| {
+            ApiError::BadRequest(
+                "continue key is not valid: send back the token of the previous page unchanged".to_owned(),
+            )
+        })
+    }
+}
+
+/// The page that a call asks for.
+pub(crate) fn list(call: &Call) -> Result<ListResult, ApiError> {
+    let (target, options) = (&call.target, &call.options);
+    let selection = Selection::parse(target.kind, &options.label_selector, &options.field_selector)?;
+    let mut page = Page { limit: options.limit, after: None, revision: exact_revision(call)? };
+    if !options.continue_token.is_empty() {
+        let token = Continue::decode(&options.continue_token)?;
+        page = Page { limit: options.limit, after: Some(token.after), revision: Some(token.revision) };
+    }
+    if let Some(name) = selection.name().filter(|_| !target.namespace.is_empty() || !target.kind.namespaced) {
+        return one(call, name, &selection);
+    }
+    collect(call, &selection, page)
+}
+
+/// Everything that a call's selectors select, whatever its limit.
+pub(crate) fn list_all(call: &Call) -> Result<ListResult, ApiError> {
+    let mut call = call.clone();
+    call.options.limit = 0;
+    call.options.continue_token.clear();
+    call.options.resource_version.clear();
+    list(&call)
+}
+
+fn exact_revision(call: &Call) -> Result<Option<u64>, ApiError> {
+    let version = call.options.resource_version.as_str();
+    if version.is_empty() {
+        return Ok(None);
+    }
+    let version = parse_revision(version)?;
+    Ok((call.options.resource_version_match == "Exact" && version > 0).then_some(version))
+}
+
+/// A resourceVersion as a revision.
+pub(crate) fn parse_revision(version: &str) -> Result<u64, ApiError> {
+    version.parse().map_err(|_| {
+        ApiError::BadRequest(format!("resourceVersion: `{version}` is none of ours: send back one you were given"))
+    })
+}
+
+/// The at most one object with a name.
+fn one(call: &Call, name: &str, selection: &Selection) -> Result<ListResult, ApiError> {
+    let revision = call.state.store.revision();
+    let target = &call.target;
+    let found = super::find(&*call.state.store, target.kind, &target.namespace, name)?;
+    let revision = found.as_ref().map_or(revision, |stored| stored.revision.max(revision));
+    let objects = found.map(|stored| stored.object).filter(|object| selection.matches(object));
+    Ok(ListResult { objects: objects.into_iter().collect(), revision, ..ListResult::default() })
+}
+
+fn collect(call: &Call, selection: &Selection, mut page: Page) -> Result<ListResult, ApiError> {
+    let prefix = call.target.kind.prefix(&call.target.namespace);
+    let limit = page.limit;
+    if !selection.is_everything() && limit > 0 {
+        page.limit = SCAN_RECORDS;
+    }
+    let mut result = ListResult::default();
+    loop {
+        let listing = call.state.store.list(&prefix, &page).map_err(expired)?;
+        result.revision = listing.revision;
+        let read = listing.records.len();
+        for (at, record) in listing.records.iter().enumerate() {
+            let object = decode(&record.key, &record.value, record.revision)?;
+            if selection.matches(&object) {
+                result.objects.push(object);
+            }
+            let beyond = listing.remaining + (read - at - 1) as u64;
+            if limit > 0 && result.objects.len() == limit && beyond > 0 {
+                result.next = Continue { revision: listing.revision, after: record.key.clone() }.encode();
+                result.remaining = selection.is_everything().then_some(beyond);
+                return Ok(result);
+            }
+        }
+        if listing.remaining == 0 || read == 0 {
+            return Ok(result);
+        }
+        page.after = listing.records.last().map(|record| record.key.clone());
+        page.revision = Some(listing.revision);
+    }
+}
+
+fn expired(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Compacted { .. } => ApiError::Expired(
+            "The provided continue parameter is too old to display a consistent list result: start a new list \
+             without the continue parameter"
+                .to_owned(),
+        ),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,73 @@
+//! The shape of built-in kinds, by a round trip through `k8s-openapi`'s types: what does not come back is
+//! not a field of the kind.
+
+use k8s_openapi::api::{
+    authentication::v1::SelfSubjectReview,
+    certificates::v1::CertificateSigningRequest,
+    coordination::v1::Lease,
+    core::v1::{Event, Namespace, Node},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use super::{
+    super::{
+        error::ApiError,
+        kinds::{Kind, Rules},
+    },
+    Findings,
+};
+
+pub(super) fn check(kind: &Kind, object: &mut Value, findings: &mut Findings) -> Result<(), ApiError> {
+    let back = match kind.rules {
+        Rules::Namespace => round_trip::<Namespace>(object),
+        Rules::Node => round_trip::<Node>(object),
+        Rules::Event => round_trip::<Event>(object),
+        Rules::Lease => round_trip::<Lease>(object),
+        Rules::Csr => round_trip::<CertificateSigningRequest>(object),
+        Rules::SelfSubjectReview => round_trip::<SelfSubjectReview>(object),
+        Rules::Job | Rules::Task | Rules::Assignment | Rules::Subtask | Rules::Token => return Ok(()),
+    };
+    let back =
+        back.map_err(|error| ApiError::BadRequest(format!("cannot decode the body as {}: {error}", kind.kind)))?;
+    prune(object, &back, "", findings);
+    Ok(())
+}
+
+fn round_trip<T: DeserializeOwned + Serialize>(object: &Value) -> Result<Value, serde_json::Error> {
+    T::deserialize(object).and_then(serde_json::to_value)
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
+}
+
+/// Drops from `object` what is not in `back`.
+fn prune(object: &mut Value, back: &Value, path: &str, findings: &mut Findings) {
+    match (object, back) {
+        (Value::Object(map), Value::Object(known)) => map.retain(|key, value| match known.get(key) {
+            Some(back) => {
+                prune(value, back, &super::walk::join(path, key), findings);
+                true
+            }
+            None => {
+                if !is_empty(value) {
+                    findings.unknown(path, key, &Map::new());
+                }
+                false
+            }
+        }),
+        (Value::Array(list), Value::Array(known)) => {
+            for (at, (item, back)) in list.iter_mut().zip(known).enumerate() {
+                prune(item, back, &format!("{path}[{at}]"), findings);
+            }
+        }
+        _ => {}
+    }
+}
