@@ -1,6 +1,6 @@
 //! The way to the API server: an ordinary kubeconfig becomes a kube client.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use http::{Request, header::ACCEPT};
 use kube::{
@@ -125,13 +125,7 @@ fn read_kubeconfig(global: &Global) -> Result<(Kubeconfig, String)> {
 fn kubeconfig_reason(file: &str, error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::ReadConfig(source, path) => {
-            let path: &PathBuf = path;
-            Error::File {
-                doing: "read the kubeconfig",
-                path: path.clone(),
-                source: std::io::Error::from(source.kind()),
-            }
-            .to_string()
+            format!("cannot read the kubeconfig `{}`: {}", path.display(), errors::io_reason(source))
         }
         other => format!("cannot read the kubeconfig `{file}`: {other}"),
     }

@@ -134,8 +134,11 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
-            Self::File { .. } | Self::Manifests(_) | Self::Kubeconfig { .. } => 1,
-            Self::Answer { .. } | Self::Invalid { .. } => 1,
+            Self::File { .. }
+            | Self::Manifests(_)
+            | Self::Kubeconfig { .. }
+            | Self::Answer { .. }
+            | Self::Invalid { .. } => 1,
             Self::Usage { .. } => 2,
             Self::NotFound { .. } => 3,
             Self::Unreachable { .. } => 5,
@@ -199,7 +202,7 @@ impl Diagnosis {
     /// `error: message`, the place in the text with a caret, `help: …`.
     pub(crate) fn render(&self, colour: bool) -> String {
         let mut theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-        theme.characters = ThemeCharacters { error: "error:".to_owned(), vbar: ' ', ..ThemeCharacters::unicode() };
+        theme.characters = ThemeCharacters { error: "error:".to_owned(), ..ThemeCharacters::unicode() };
         let mut diagnostic = MietteDiagnostic::new(text::plain(&self.message));
         diagnostic.help = self.help.as_ref().map(|help| text::plain(help).into_owned());
         let report = match (&self.source, &self.label) {
@@ -226,12 +229,27 @@ impl Diagnosis {
 pub(crate) fn from_kube(origin: &Origin, doing: impl Into<String>, error: kube::Error) -> Error {
     let doing = doing.into();
     match error {
-        kube::Error::Api(status) => Error::Refused { doing, status, hint: None },
+        kube::Error::Api(status) => causes(&status).unwrap_or(Error::Refused { doing, status, hint: None }),
         kube::Error::SerdeError(error) => Error::Answer { doing, reason: error.to_string() },
         kube::Error::FromUtf8(error) => Error::Answer { doing, reason: error.to_string() },
         kube::Error::BuildRequest(error) => Error::Invalid { message: format!("{doing}: {error}"), hint: None },
         other => transport(origin, doing, &other),
     }
+}
+
+/// All fields that the server finds wrong, one by one; absent when it names none.
+fn causes(status: &Status) -> Option<Error> {
+    let causes =
+        status.details.as_ref().filter(|_| status.code == 422)?.causes.iter().filter(|cause| !cause.field.is_empty());
+    let wrong: Vec<Diagnosis> = causes
+        .map(|cause| Diagnosis {
+            message: format!("{}: {}", cause.field, cause.message),
+            help: None,
+            source: None,
+            label: None,
+        })
+        .collect();
+    (!wrong.is_empty()).then_some(Error::Manifests(wrong))
 }
 
 /// From a failure below the protocol: no connection, no TLS, a connection that broke.
@@ -281,8 +299,8 @@ fn status_hint(status: &Status) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// `No such file or directory` without the number behind it.
-fn io_reason(error: &io::Error) -> String {
+/// `no such file or directory`, without the number behind it.
+pub(crate) fn io_reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     text.chars().next().map_or_else(String::new, |first| first.to_lowercase().chain(text.chars().skip(1)).collect())

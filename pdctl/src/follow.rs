@@ -138,7 +138,11 @@ pub(crate) async fn follow(
         tokio::select! {
             state = states.next() => {
                 let Some(state) = state else { continue };
-                let Some(object) = connection.settle(cluster, name, state, bar)? else { continue };
+                let object = match connection.settle(cluster, name, state, bar)? {
+                    Seen::Object(object) => Some(*object),
+                    Seen::Nothing => None,
+                    Seen::Away => continue,
+                };
                 if let Some(object) = &object {
                     subject.uid = subject.uid.or_else(|| object.metadata.uid.clone());
                     bar.update(&status_of(object));
@@ -169,23 +173,31 @@ struct Connection {
     is_lost: bool,
 }
 
+/// What one item of the watch says.
+enum Seen {
+    Object(Box<DynamicObject>),
+    /// There is no such object.
+    Nothing,
+    /// There is no server at the moment.
+    Away,
+}
+
 impl Connection {
-    /// A state to look at; absent while the server is away, which is an error only if it never was there or
-    /// it refuses us.
+    /// What was seen. That the server is away is an error only if it never was there or it refuses us.
     fn settle(
         &mut self,
         cluster: &Cluster,
         name: &str,
         state: Result<Option<DynamicObject>, watcher::Error>,
         bar: &JobBar,
-    ) -> Result<Option<Option<DynamicObject>>> {
+    ) -> Result<Seen> {
         match state {
             Ok(object) => {
                 if std::mem::take(&mut self.is_lost) {
                     bar.note("the API server is back");
                 }
                 self.has_answered = true;
-                Ok(Some(object))
+                Ok(object.map_or(Seen::Nothing, |object| Seen::Object(Box::new(object))))
             }
             Err(error) => {
                 let error = watch_error(cluster, name, error);
@@ -198,7 +210,7 @@ impl Connection {
                 if !is_expiry && !std::mem::replace(&mut self.is_lost, true) {
                     bar.note(&format!("{error}; trying again"));
                 }
-                Ok(None)
+                Ok(Seen::Away)
             }
         }
     }

@@ -213,12 +213,13 @@ struct Version {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Resource {
-    resource: String,
+    #[serde(rename = "resource")]
+    plural: String,
     response_kind: ResponseKind,
     #[serde(default)]
     scope: String,
-    #[serde(default)]
-    singular_resource: String,
+    #[serde(rename = "singularResource", default)]
+    singular: String,
     #[serde(default)]
     short_names: Vec<String>,
     #[serde(default)]
@@ -244,9 +245,9 @@ impl Resource {
     fn kind(self) -> Kind {
         let ResponseKind { group, version, kind } = self.response_kind;
         let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
-        let singular = if self.singular_resource.is_empty() { kind.to_lowercase() } else { self.singular_resource };
+        let singular = if self.singular.is_empty() { kind.to_lowercase() } else { self.singular };
         Kind {
-            resource: ApiResource { group, version, api_version, kind, plural: self.resource },
+            resource: ApiResource { group, version, api_version, kind, plural: self.plural },
             singular,
             short_names: self.short_names,
             categories: self.categories,

@@ -1,6 +1,8 @@
 //! kubectl's JSONPath templates: text, `{.path}`, `{"literal"}` and `{range .path}…{end}`. The paths are
 //! evaluated by `jsonpath-rust`; what is ours is the template around them and kubectl's looser spelling.
 
+use std::fmt::Write as _;
+
 use jsonpath_rust::JsonPath as _;
 use serde_json::Value;
 
@@ -165,7 +167,9 @@ fn name_into<'t>(standard: &mut String, text: &'t str) -> &'t str {
     match name.as_str() {
         "" => {}
         "*" => standard.push_str("[*]"),
-        name => standard.push_str(&format!("['{}']", name.replace('\\', "\\\\").replace('\'', "\\'"))),
+        name => {
+            let _ = write!(standard, "['{}']", name.replace('\\', "\\\\").replace('\'', "\\'"));
+        }
     }
     &text[end..]
 }
@@ -177,7 +181,6 @@ fn closing_bracket(text: &str) -> Option<usize> {
     for (position, c) in text.char_indices() {
         match (quote, c) {
             (Some(open), _) if open == c => quote = None,
-            (Some(_), _) => {}
             (None, '"' | '\'') => quote = Some(c),
             (None, '[') => depth += 1,
             (None, ']') => {

@@ -285,7 +285,7 @@ fn tell(args: &Args, done: Vec<(String, String, Value)>) -> Result<()> {
             done.into_iter().map(|(_, _, object)| output::without_managed_fields(object)).collect(),
             false,
         ),
-        None => output::print(&done.into_iter().map(|(name, what, _)| format!("{name} {what}\n")).collect::<String>()),
+        None => done.into_iter().try_for_each(|(name, what, _)| output::print_line(&format!("{name} {what}"))),
     }
 }
 

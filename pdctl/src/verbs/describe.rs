@@ -184,7 +184,8 @@ fn conditions(items: &[Value]) -> String {
 }
 
 fn indented(block: &str, depth: usize) -> String {
-    block.lines().map(|line| format!("{}{line}\n", " ".repeat(depth * 2))).collect()
+    let indent = " ".repeat(depth * 2);
+    block.lines().flat_map(|line| [indent.as_str(), line, "\n"]).collect()
 }
 
 /// The events that speak of the object, the oldest first.

@@ -1,6 +1,6 @@
 //! `pdctl run TASK`: a Job from the command line, followed to its result.
 
-use std::path::PathBuf;
+use std::{fmt::Write as _, path::PathBuf};
 
 use kube::{api::ListParams, core::DynamicObject};
 use schemas::{ByteSize, Digest, Task};
@@ -225,11 +225,10 @@ fn summary(name: &str, job: &DynamicObject) -> String {
     let mut line = format!("job/{name} complete");
     if let (Some(start), Some(end)) = (status.start_time, status.completion_time) {
         let span = std::time::Duration::from_millis(end.duration_since(start).as_millis().max(0) as u64);
-        line += &format!(" in {}", humantime::format_duration(span));
+        let _ = write!(line, " in {}", humantime::format_duration(span));
     }
-    line += &format!(": {}", text::counted(status.subtasks.succeeded, "subtask"));
+    let _ = write!(line, ": {}", text::counted(status.subtasks.succeeded, "subtask"));
     let rate = status.throughput.filter(|rate| *rate > 0.0).map(progress::rate);
     let extras = rate.into_iter().chain(status.efficiency.map(|e| format!("efficiency {}", text::one_line(&e))));
-    extras.for_each(|extra| line += &format!(", {extra}"));
-    line
+    extras.fold(line, |line, extra| line + ", " + &extra)
 }

@@ -73,6 +73,9 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
             let doing = format!("cannot list {}", target.kind.resource.plural);
             let listed = follow::list_all(&api, params).await.map_err(cluster.failed(doing))?;
             names = listed.iter().map(|object| name_of(object).to_owned()).collect();
+            if names.is_empty() {
+                return Err(Error::not_found(format!("no {} to wait for", target.kind.resource.plural), None));
+            }
         }
         for name in names {
             let subject = Subject { kind: target.kind, namespace: &cluster.namespace, name: &name, uid: None };
