@@ -94,13 +94,36 @@ impl Agent {
         view.orders.send(order).is_ok()
     }
 
-    /// Stops what runs of an Assignment.
-    pub(super) fn interrupt(&mut self, uid: &str) {
+    /// Stops what runs of an Assignment, as far as it is meant; answers whether anything was.
+    pub(super) fn interrupt(&mut self, uid: &str, is_meant: impl Fn(&Doing) -> bool) -> bool {
+        let mut any = false;
         for slot in &mut self.slots {
-            if let Some(busy) = slot.busy.as_mut().filter(|busy| busy.uid == uid && !busy.interrupted) {
+            let Some(busy) = slot.busy.as_mut().filter(|busy| busy.uid == uid && is_meant(&busy.doing)) else {
+                continue;
+            };
+            any = true;
+            if !busy.interrupted {
                 busy.interrupted = true;
                 let _ = slot.orders.send(Order::Cancel);
             }
+        }
+        any
+    }
+
+    /// Stops a plan or merge call, wherever it stands; when it runs, its end is filed like any other.
+    pub(super) fn stop_call(&mut self, uid: &str, is_merge: bool) {
+        let runs = self.interrupt(uid, |doing| match doing {
+            Doing::Plan => !is_merge,
+            Doing::Merge { .. } => is_merge,
+            Doing::Run { .. } => false,
+        });
+        let Some(work) = self.works.get_mut(uid).filter(|_| !runs) else { return };
+        work.calls.retain(|call| matches!(call, Call::Merge { .. }) != is_merge);
+        if is_merge {
+            work.fetching_parts = None;
+            work.merge = None;
+        } else {
+            work.plan = crate::sync::Stage::Idle;
         }
     }
 

@@ -217,7 +217,7 @@ impl Agent {
         let Some(work) = self.works.remove(uid) else { return };
         tracing::info!(assignment = work.object.metadata.name, "assignment dropped");
         work.send(Message::Discard);
-        self.interrupt(uid);
+        self.interrupt(uid, |_| true);
     }
 
     fn on_node_uid(&mut self, uid: String) {
@@ -254,7 +254,8 @@ impl Agent {
                 self.sync(&uid);
             }
             Told::Parts { uid, attempt, result } => {
-                let Some(work) = self.works.get_mut(&uid) else { return };
+                let is_due = |work: &&mut Work| work.merge == Some((attempt, sync::Stage::Underway));
+                let Some(work) = self.works.get_mut(&uid).filter(is_due) else { return };
                 match result {
                     Ok(parts) => work.calls.push_back(work::Call::Merge { attempt, parts: Arc::new(parts) }),
                     Err(error) => work.end_merge(attempt, Err(setup::failure(crate::chain(&error)))),
@@ -306,10 +307,8 @@ impl Agent {
                 work.plan = sync::Stage::Underway;
                 work.calls.push_back(work::Call::Plan);
             }
-            Step::ForgetPlan => {
-                work.plan = sync::Stage::Idle;
-                work.send(Message::Planned(None));
-            }
+            Step::StopPlan => self.stop_call(uid, false),
+            Step::StopMerge => self.stop_call(uid, true),
             Step::Merge { attempt } => {
                 work.merge = Some((attempt, sync::Stage::Underway));
                 let Some(order) = work.object.spec.merge.clone() else { return };
@@ -320,7 +319,9 @@ impl Agent {
                 });
                 work.fetching_parts = Some(work::Task::new(task));
             }
-            Step::Interrupt => self.interrupt(uid),
+            Step::Interrupt => {
+                self.interrupt(uid, |doing| matches!(doing, dispatch::Doing::Run { .. }));
+            }
         }
     }
 }

@@ -182,7 +182,7 @@ impl Work {
 
     pub(super) fn end_plan(&mut self, result: Result<executor_protocol::Layout, CallFailure>) {
         self.plan = Stage::Done;
-        self.send(Message::Planned(Some(result)));
+        self.send(Message::Planned(result));
     }
 
     pub(super) fn end_merge(&mut self, attempt: u32, result: Result<ResultFile, CallFailure>) {

@@ -29,8 +29,8 @@ pub(crate) enum Message {
     Flush,
     /// The object as the server has it now.
     Object(Box<Assignment>),
-    /// The plan call's answer, or that it is not asked for any more.
-    Planned(Option<Result<executor_protocol::Layout, CallFailure>>),
+    /// The plan call's answer.
+    Planned(Result<executor_protocol::Layout, CallFailure>),
     /// The merge call's answer.
     Merged { attempt: u32, media_type: String, result: Result<ResultFile, CallFailure> },
     /// The Assignment is gone: forget everything of it.

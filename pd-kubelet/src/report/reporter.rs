@@ -203,10 +203,10 @@ impl Reporter {
         }
     }
 
-    fn take_plan(&mut self, answer: Option<Result<executor_protocol::Layout, CallFailure>>) {
+    fn take_plan(&mut self, answer: Result<executor_protocol::Layout, CallFailure>) {
         let failed =
             |outcome, message: String| PlanReport::Failed(CallFailure { outcome, message, log: String::new() });
-        self.ledger.plan = answer.map(|answer| match answer {
+        self.ledger.plan = Some(match answer {
             Err(failure) => PlanReport::Failed(failure),
             Ok(layout) => match self.keep_layout(layout) {
                 Ok(Ok(layout)) => PlanReport::Layout(layout),

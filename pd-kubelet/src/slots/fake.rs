@@ -1,1 +1,144 @@
-//! Filled in with the tests.
+//! An executor in this process that speaks the protocol and does what a script says.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use bytes::{Buf as _, BytesMut};
+use executor_protocol::{Blob, Call, Ended, Layout, Outcome, Reply, Request, decode, encode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+use super::{Executor, Spawner};
+
+/// What the script makes of one index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Succeed,
+    Fail,
+    /// The process ends at once; what was not flushed is lost.
+    Die,
+    /// It says that the time is up and ends.
+    TimeOut,
+    /// It neither ends nor speaks, and does not look whether it was cancelled.
+    Hang,
+    /// It goes on until it is cancelled.
+    UntilCancelled,
+}
+
+/// What the fake has been asked, and how often it was started.
+#[derive(Default)]
+pub(crate) struct Log {
+    pub starts: AtomicU32,
+    pub prepares: AtomicU32,
+}
+
+/// How many ended indexes a batch holds.
+const BATCH: usize = 4;
+
+pub(crate) fn spawner(script: impl Fn(u64, u32) -> Act + Send + Sync + 'static) -> (Spawner, Arc<Log>) {
+    let log = Arc::new(Log::default());
+    let script = Arc::new(script);
+    let shared = Arc::clone(&log);
+    let spawner = move || {
+        let life = shared.starts.fetch_add(1, Ordering::SeqCst) + 1;
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
+        let fake = Fake { pipe: theirs, buffer: BytesMut::new(), log: Arc::clone(&shared) };
+        let script = Arc::clone(&script);
+        tokio::spawn(async move { fake.serve(|index| script(index, life)).await });
+        let (reader, writer) = tokio::io::split(ours);
+        Ok(Executor::over(reader, writer))
+    };
+    (Arc::new(spawner), log)
+}
+
+struct Fake {
+    pipe: DuplexStream,
+    buffer: BytesMut,
+    log: Arc<Log>,
+}
+
+impl Fake {
+    async fn serve(mut self, script: impl Fn(u64) -> Act) -> Option<()> {
+        loop {
+            match self.hear().await? {
+                Request::Prepare(_) | Request::Compile { .. } => {
+                    self.log.prepares.fetch_add(1, Ordering::SeqCst);
+                    self.say(&Reply::Prepared).await?;
+                }
+                Request::Run { first, last, careful } => self.run(first..=last, careful, &script).await?,
+                Request::Plan => {
+                    let layout = Layout { subtasks: 7, media_type: "a/b".into(), goal: None, state: vec![1] };
+                    self.say(&Reply::Planned(call(Outcome::Success(layout)))).await?;
+                    self.say(&Reply::Done).await?;
+                }
+                Request::Merge { subtasks } => {
+                    for index in 0..subtasks {
+                        self.say(&Reply::Read { blob: Blob::Part(index), offset: 0, length: 100 }).await?;
+                        let Request::Data(Some(data)) = self.hear().await? else { return None };
+                        self.say(&Reply::ResultBytes(data.bytes)).await?;
+                    }
+                    self.say(&Reply::Merged(call(Outcome::Success(())))).await?;
+                    self.say(&Reply::Done).await?;
+                }
+                Request::Data(_) | Request::Cancel => {}
+            }
+        }
+    }
+
+    async fn run(
+        &mut self,
+        indexes: std::ops::RangeInclusive<u64>,
+        careful: bool,
+        script: &impl Fn(u64) -> Act,
+    ) -> Option<()> {
+        let mut ended = Vec::new();
+        for index in indexes {
+            let outcome = match script(index) {
+                Act::Succeed => Outcome::Success(index.to_string().into_bytes()),
+                Act::Fail => Outcome::Trap("boom".into()),
+                Act::TimeOut => Outcome::TimedOut("too slow".into()),
+                Act::Die => return None,
+                Act::Hang => std::future::pending().await,
+                Act::UntilCancelled => {
+                    let Request::Cancel = self.hear().await? else { return None };
+                    break;
+                }
+            };
+            let is_last = matches!(outcome, Outcome::TimedOut(_));
+            ended.push(Ended { index, call: call(outcome), found: vec![] });
+            if careful || is_last || ended.len() == BATCH {
+                self.say(&Reply::Ended(std::mem::take(&mut ended))).await?;
+            }
+            if is_last {
+                return None;
+            }
+        }
+        self.say(&Reply::Ended(ended)).await?;
+        self.say(&Reply::Done).await
+    }
+
+    async fn hear(&mut self) -> Option<Request> {
+        loop {
+            if let Some(length) = self.buffer.first_chunk::<4>() {
+                let length = u32::from_le_bytes(*length) as usize;
+                if self.buffer.len() >= 4 + length {
+                    let request = decode(&self.buffer[4..4 + length]).ok();
+                    self.buffer.advance(4 + length);
+                    return request;
+                }
+            }
+            if self.pipe.read_buf(&mut self.buffer).await.ok()? == 0 {
+                return None;
+            }
+        }
+    }
+
+    async fn say(&mut self, reply: &Reply) -> Option<()> {
+        self.pipe.write_all(&encode(reply).ok()?).await.ok()
+    }
+}
+
+fn call<T>(outcome: Outcome<T>) -> Call<T> {
+    Call { outcome, log: String::new(), wall_ns: 1, memory_peak_bytes: 1 }
+}

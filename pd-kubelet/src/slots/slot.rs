@@ -13,7 +13,7 @@ use super::{
 };
 
 /// What an executor gets beyond its own time limit before it is killed for it.
-const WALL_GRACE: Duration = Duration::from_secs(2);
+const WALL_GRACE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 2000 });
 /// What a cancelled call gets to stop by itself.
 const CANCEL_GRACE: Duration = Duration::from_millis(100);
 /// Loading a compiled module; it takes well under a millisecond on an idle machine.

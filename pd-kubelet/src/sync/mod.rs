@@ -75,11 +75,13 @@ pub(crate) enum Step {
     SetUp { with_layout: bool },
     /// Run the plan call.
     Plan,
-    /// Forget an earlier plan call's answer: it was not asked for any more.
-    ForgetPlan,
+    /// Stop the plan call: nobody waits for it any more.
+    StopPlan,
     /// Fetch the parts, then run the merge call of this attempt.
     Merge { attempt: u32 },
-    /// Interrupt what runs: its results are not wanted.
+    /// Stop the merge call: nobody waits for it any more.
+    StopMerge,
+    /// Interrupt the indexes that run: its results are not wanted.
     Interrupt,
 }
 
@@ -105,8 +107,13 @@ pub(crate) fn sync(spec: &AssignmentSpec, have: &Have<'_>) -> Next {
         Setup::Ready { .. } => steps.extend(calls(spec, have)),
         Setup::Underway => {}
     }
-    if !spec.plan && spec.layout.is_none() && have.plan == Stage::Done {
-        steps.push(Step::ForgetPlan);
+    if !spec.plan && have.plan == Stage::Underway {
+        steps.push(Step::StopPlan);
+    }
+    if let Some((attempt, Stage::Underway)) = have.merge
+        && spec.merge.as_ref().is_none_or(|order| order.attempt != attempt)
+    {
+        steps.push(Step::StopMerge);
     }
     if spec.slots == Some(0) && !have.started.is_empty() {
         steps.push(Step::Interrupt);

@@ -94,8 +94,19 @@ fn each_merge_order_is_answered_once() {
     let have = |merge| Have { setup: READY, merge, ..Have::default() };
     assert_eq!(sync(&spec, &have(None)).steps, [Step::Merge { attempt: 2 }]);
     assert_eq!(sync(&spec, &have(Some((1, Stage::Done)))).steps, [Step::Merge { attempt: 2 }]);
-    assert_eq!(sync(&spec, &have(Some((1, Stage::Underway)))).steps, []);
+    assert_eq!(sync(&spec, &have(Some((1, Stage::Underway)))).steps, [Step::StopMerge]);
+    assert_eq!(sync(&spec, &have(Some((2, Stage::Underway)))).steps, []);
     assert_eq!(sync(&spec, &have(Some((2, Stage::Done)))).steps, []);
+}
+
+#[test]
+fn a_call_that_nobody_waits_for_is_stopped() {
+    let mut spec = spec(&[]);
+    let underway = Have { setup: READY, plan: Stage::Underway, merge: Some((1, Stage::Underway)), ..Have::default() };
+    assert_eq!(sync(&spec, &underway).steps, [Step::StopPlan, Step::StopMerge]);
+    spec.plan = true;
+    spec.merge = Some(MergeOrder { parts: vec![], attempt: 1 });
+    assert_eq!(sync(&spec, &underway).steps, []);
 }
 
 #[test]
