@@ -132,10 +132,7 @@ impl Cache {
 
     /// True when the file is here and is what it should be.
     async fn have(&self, digest: Digest, path: &Path) -> bool {
-        let verified = match self.index().touch(digest) {
-            None => return false,
-            Some(verified) => verified,
-        };
+        let Some(verified) = self.index().touch(digest) else { return false };
         if verified && path.exists() {
             return true;
         }

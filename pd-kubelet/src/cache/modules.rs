@@ -18,7 +18,7 @@ use schemas::Digest;
 use crate::{metrics::Metrics, slots::Spawner};
 
 /// Longest compilation; a component at its size limit takes seconds.
-const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
+const COMPILE_TIMEOUT: Duration = Duration::from_mins(2);
 /// Compiled modules kept from earlier starts, some hundred kilobytes each.
 const MODULES_MAX: usize = 256;
 

@@ -126,7 +126,7 @@ impl Connection {
 }
 
 fn clients(server: &Uri, identity: &Identity) -> Result<Clients, ClientError> {
-    let config = config(server, &Credential::Node(identity))?;
+    let config = config(server, &Credential::Node(identity));
     let artifacts = Artifacts::new(&config).map_err(|source| ClientError::Build(Box::new(source)))?;
     let api = Client::try_from(config).map_err(|source| ClientError::Build(Box::new(source)))?;
     Ok(Clients { api, artifacts })
@@ -143,11 +143,11 @@ pub(crate) enum Credential<'a> {
 }
 
 pub(crate) fn kube_client(server: &Uri, credential: &Credential<'_>) -> Result<Client, ClientError> {
-    let config = config(server, credential)?;
+    let config = config(server, credential);
     Client::try_from(config).map_err(|source| ClientError::Build(Box::new(source)))
 }
 
-fn config(server: &Uri, credential: &Credential<'_>) -> Result<Config, ClientError> {
+fn config(server: &Uri, credential: &Credential<'_>) -> Config {
     // Another library in the process may have linked a second provider; ours is ring.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = Config::new(server.clone());
@@ -167,7 +167,7 @@ fn config(server: &Uri, credential: &Credential<'_>) -> Result<Config, ClientErr
             config.auth_info.client_key_data = Some(base64(&key).into());
         }
     }
-    Ok(config)
+    config
 }
 
 fn ders(pem: &str) -> Vec<Vec<u8>> {

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Longest wait for anything in these tests.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 pub(crate) fn context() -> Context {
     Context {
