@@ -77,7 +77,8 @@ pub(crate) fn delay(base: Duration, attempt: u32, job_uid: &str, index: u64, max
 /// A number in 0..1 that depends on its arguments only (FNV-1a, 64 bit).
 fn fraction(job_uid: &str, attempt: u32, index: u64) -> f64 {
     let bytes = job_uid.bytes().chain(attempt.to_le_bytes()).chain(index.to_le_bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash =
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     (hash >> 11) as f64 / (1_u64 << 53) as f64
 }
 

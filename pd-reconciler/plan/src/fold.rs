@@ -32,7 +32,6 @@ pub(crate) struct Fold {
     pub(crate) retries: u64,
 }
 
-
 /// Folds the reports of every job, and settles the grants by what came out.
 pub(crate) fn reports(jobs: &mut [Work<'_>]) {
     for work in jobs.iter_mut() {
@@ -158,8 +157,7 @@ fn permanent(drafts: &[Draft<'_>]) -> IndexSet {
 /// Targets found on whatever node, cut to the job's goal.
 fn found(drafts: &[Draft<'_>], layout: Option<&Layout>) -> IndexSet {
     let targets = IndexSet::first(layout.and_then(|layout| layout.goal).unwrap_or(0));
-    let found: IndexSet =
-        drafts.iter().filter_map(Draft::status).flat_map(|status| status.found.ranges()).collect();
+    let found: IndexSet = drafts.iter().filter_map(Draft::status).flat_map(|status| status.found.ranges()).collect();
     &found & &targets
 }
 

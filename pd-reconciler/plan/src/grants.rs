@@ -181,7 +181,14 @@ fn failed_here(draft: &Draft<'_>) -> IndexSet {
 }
 
 /// Moves indexes into one node's grants, out of all others.
-fn hand_over<'a>(work: &mut Work<'a>, node_uid: &str, attempt: u32, taken: &IndexSet, nodes: &Nodes<'a>, plan: &mut Plan) {
+fn hand_over<'a>(
+    work: &mut Work<'a>,
+    node_uid: &str,
+    attempt: u32,
+    taken: &IndexSet,
+    nodes: &Nodes<'a>,
+    plan: &mut Plan,
+) {
     if attempt > 1 {
         work.drafts.iter_mut().flat_map(|draft| draft.grants.values_mut()).for_each(|granted| *granted -= taken);
         work.fold.retries += taken.count();

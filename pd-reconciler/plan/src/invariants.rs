@@ -47,7 +47,11 @@ impl Checked<'_> {
 
     /// The indexes whose output some node has delivered.
     fn done(&self) -> IndexSet {
-        self.before.assignments.iter().filter_map(|a| a.status.as_ref()).fold(IndexSet::new(), |done, status| &done | &status.completed())
+        self.before
+            .assignments
+            .iter()
+            .filter_map(|a| a.status.as_ref())
+            .fold(IndexSet::new(), |done, status| &done | &status.completed())
     }
 
     /// What is given out is neither done nor beyond the job, goes to nodes that take work, and fits them.
@@ -67,8 +71,7 @@ impl Checked<'_> {
             if new.max().is_some_and(|last| last >= total) {
                 broken.push(format!("{name}: [{new}] is not within {total} subtasks"));
             }
-            let takes_work =
-                |node: &&NodeFacts| node.ready == Readiness::True && node.schedulable && !node.draining;
+            let takes_work = |node: &&NodeFacts| node.ready == Readiness::True && node.schedulable && !node.draining;
             let Some(node) = self.node(assignment).filter(takes_work) else {
                 broken.push(format!("{name}: [{new}] is given to a node that takes no work"));
                 continue;

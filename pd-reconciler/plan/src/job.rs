@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use schemas::{
-    Assignment, AssignmentSpec, IndexSet, Job, condition,
+    Assignment, AssignmentSpec, IndexSet, Job,
     assignment::{Grant, JobRef, MergeOrder, MergeReport, PlanReport, Work as WorkSpec},
+    condition,
     job::{JobResult, Layout, conditions},
 };
 
@@ -291,6 +292,10 @@ impl<'a> Draft<'a> {
             self.failed.range(*attempt..).for_each(|(_, failed)| settled |= failed);
             *indexes = &*indexes & &settled;
         }
+        if self.is_live && self.outstanding_count() > 0 {
+            // No slots: what has started is interrupted. Calls are not bound by it.
+            self.spec.slots = Some(0);
+        }
         self.outstanding.clear();
         if self.open_merge().is_some() {
             self.spec.merge = None;
@@ -312,8 +317,8 @@ impl<'a> Draft<'a> {
         if before.spec == spec {
             return None;
         }
-        let withdraws = !spec.granted().is_superset(&before.spec.granted())
-            || before.spec.merge.is_some() && spec.merge.is_none();
+        let withdraws =
+            !spec.granted().is_superset(&before.spec.granted()) || before.spec.merge.is_some() && spec.merge.is_none();
         let assignment = Assignment { metadata: before.metadata.clone(), spec, status: before.status.clone() };
         Some(Action::ReplaceAssignment { assignment: Box::new(assignment), withdraws })
     }

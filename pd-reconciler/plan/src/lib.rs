@@ -53,8 +53,7 @@ fn decide(snapshot: &Snapshot, now: Timestamp, policy: &Policy) -> Plan {
     fold::reports(&mut jobs);
     verdict::judge(&mut jobs, now, &mut plan);
     plan_call::place(&mut jobs, &nodes, &mut plan);
-    let due: Vec<backoff::Due> =
-        jobs.iter_mut().map(|work| backoff::release(work, now, policy, &mut plan)).collect();
+    let due: Vec<backoff::Due> = jobs.iter_mut().map(|work| backoff::release(work, now, policy, &mut plan)).collect();
     grants::refill(&mut jobs, &due, &nodes, policy, &mut plan);
     merge::order(&mut jobs, &nodes, now, policy, &mut plan);
     for work in jobs {

@@ -108,7 +108,11 @@ fn judge(
     match node.ready {
         _ if silence >= patience => State::Lost,
         _ if silence >= policy.lost_after => {
-            if node.ready == Readiness::Unknown { State::Lost } else { State::Away }
+            if node.ready == Readiness::Unknown {
+                State::Lost
+            } else {
+                State::Away
+            }
         }
         Readiness::True => State::Ready,
         Readiness::Unknown if is_heard => State::Ready,

@@ -286,13 +286,11 @@ impl WrittenAssignment {
     }
 
     fn merge_report(&self) -> Option<MergeReport> {
-        let result =
-            JobResult { artifact: Digest::of(b"result"), size: 5, media_type: "text/plain".into() };
+        let result = JobResult { artifact: Digest::of(b"result"), size: 5, media_type: "text/plain".into() };
         let merged = self.merged.map(|attempt| MergeReport { attempt, result: Some(result), failure: None });
         let failure = CallFailureText::of(FailureOutcome::Trap);
-        merged.or_else(|| {
-            self.merge_failed.map(|attempt| MergeReport { attempt, result: None, failure: Some(failure) })
-        })
+        merged
+            .or_else(|| self.merge_failed.map(|attempt| MergeReport { attempt, result: None, failure: Some(failure) }))
     }
 }
 

@@ -1,0 +1,139 @@
+//! The loop: take in all news that is there, plan once, carry the plan out, take the answers in, and again as
+//! long as something changes. No fixed tick: it sleeps until news comes or the plan asked to be woken.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use kube::Client;
+use pd_plan::Policy;
+use tokio::sync::mpsc;
+
+use crate::{
+    clock::Clock,
+    events::Recorder,
+    execute::{self, Outcome},
+    metrics::Metrics,
+    observe::{Observed, View},
+};
+
+/// After a conflict the watch brings the news; should it not, we plan again after this.
+const AFTER_CONFLICT: Duration = Duration::from_millis(250);
+/// First and longest delay after a write that failed.
+const AFTER_FAILURE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Everything that the loop holds.
+pub(crate) struct Controller {
+    client: Client,
+    policy: Policy,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    recorder: Recorder,
+    view: View,
+    /// True when the plan could come out differently than the last time.
+    is_stale: bool,
+    /// When to plan although nothing was observed.
+    wake_at: Option<Timestamp>,
+    /// Plans in a row of which a write failed.
+    failures: u32,
+}
+
+impl Controller {
+    pub(crate) fn new(client: Client, policy: Policy, clock: Clock, metrics: Arc<Metrics>, recorder: Recorder) -> Self {
+        Self {
+            client,
+            policy,
+            clock,
+            metrics,
+            recorder,
+            view: View::default(),
+            is_stale: true,
+            wake_at: None,
+            failures: 0,
+        }
+    }
+
+    /// Reconciles until the watches end.
+    pub(crate) async fn run(mut self, mut news: mpsc::Receiver<Observed>) {
+        loop {
+            while let Ok(observed) = news.try_recv() {
+                self.take(observed);
+            }
+            if self.is_stale && self.view.is_synced() {
+                self.reconcile().await;
+                continue;
+            }
+            tokio::select! {
+                observed = news.recv() => match observed {
+                    Some(observed) => self.take(observed),
+                    None => return,
+                },
+                () = sleep_until(self.clock, self.wake_at) => self.is_stale = true,
+            }
+        }
+    }
+
+    fn take(&mut self, observed: Observed) {
+        let was_synced = self.view.is_synced();
+        self.is_stale |= self.view.take(observed, self.clock.now(), self.policy.lost_after);
+        if !was_synced && self.view.is_synced() {
+            tracing::info!("caches are filled; reconciling");
+        }
+    }
+
+    /// One round: plan, carry out, take the answers in.
+    async fn reconcile(&mut self) {
+        let now = self.clock.now();
+        let snapshot = self.view.snapshot(now, self.policy.lost_after);
+        let started = Instant::now();
+        let plan = pd_plan::plan(&snapshot, now, &self.policy);
+        self.metrics.planned(started, plan.counts);
+        self.view.remember(&snapshot, &plan);
+        for note in &plan.notes {
+            tracing::debug!(subject = note.subject, reason = note.reason, message = note.message, "note");
+        }
+        self.is_stale = false;
+        self.wake_at = plan.wake_at;
+        if !plan.actions.is_empty() {
+            let outcome = execute::execute(&self.client, &self.view, plan, now, &self.metrics).await;
+            self.settle(outcome);
+        }
+        self.metrics.set_jobs(self.view.states());
+    }
+
+    /// Takes the answers in; decides when to look again.
+    fn settle(&mut self, outcome: Outcome) {
+        let now = self.clock.now();
+        self.is_stale |= !outcome.written.is_empty();
+        outcome.written.into_iter().for_each(|written| self.view.wrote(written));
+        outcome.events.into_iter().for_each(|event| self.recorder.record(now, event));
+        self.failures = if outcome.failures > 0 { self.failures.saturating_add(1) } else { 0 };
+        if outcome.failures > 0 {
+            let (first, longest) = AFTER_FAILURE;
+            let delay = first.saturating_mul(1 << (self.failures - 1).min(10)).min(longest);
+            // Others' news would only make us fail faster.
+            self.is_stale = false;
+            self.wake(now, delay);
+        } else if outcome.conflicts > 0 {
+            self.wake(now, AFTER_CONFLICT);
+        }
+    }
+
+    fn wake(&mut self, now: Timestamp, delay: Duration) {
+        let at = now.saturating_add(delay).unwrap_or(Timestamp::MAX);
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+/// Sleeps until `at`; for ever when there is nothing to wait for.
+async fn sleep_until(clock: Clock, at: Option<Timestamp>) {
+    match at {
+        Some(at) => {
+            let left = Duration::try_from(at.duration_since(clock.now())).unwrap_or(Duration::ZERO);
+            tokio::time::sleep(left).await;
+        }
+        None => std::future::pending().await,
+    }
+}

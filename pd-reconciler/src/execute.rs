@@ -1,0 +1,235 @@
+//! Execute: from actions to API calls. No choices are left here but what to do when a call fails: nothing. The
+//! next plan sees what came of it.
+
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::{Node, NodeCondition, NodeStatus},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::{Api, Client, api::PostParams};
+use pd_plan::{Action, Event, Plan};
+use schemas::{Assignment, Job, JobStatus};
+
+use crate::{
+    metrics::Metrics,
+    observe::{View, Written},
+};
+
+/// Calls under way at once: enough to fill one group commit, few enough not to crowd out the nodes' reports.
+const CALLS_MAX: usize = 32;
+/// Time that one call may take.
+const CALL_TIME_MAX: Duration = Duration::from_secs(10);
+/// Who we are in managedFields.
+const FIELD_MANAGER: &str = "pd-reconciler";
+
+/// What came of a plan.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// Objects as the API server answered them.
+    pub(crate) written: Vec<Written>,
+    /// Writes that somebody else's write came before: the watch will say more.
+    pub(crate) conflicts: u64,
+    /// Writes that failed otherwise.
+    pub(crate) failures: u64,
+    /// Events whose writes succeeded.
+    pub(crate) events: Vec<Event>,
+}
+
+/// Why a write failed.
+#[derive(Debug, thiserror::Error)]
+enum WriteError {
+    #[error("the API server did not take it")]
+    Refused(#[source] kube::Error),
+    #[error("no answer within {CALL_TIME_MAX:?}")]
+    TimedOut,
+    #[error("the object is not known any more")]
+    Gone,
+}
+
+/// One API call with what it is about.
+struct Call {
+    job_uid: Option<String>,
+    told: String,
+    kind: &'static str,
+    action: Action,
+}
+
+/// Carries out a plan: what takes work away first, and nothing else of a job for which that failed. So an
+/// index never has two owners because half of a plan was written.
+pub(crate) async fn execute(client: &Client, view: &View, plan: Plan, now: Timestamp, metrics: &Metrics) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut spoilt = BTreeSet::new();
+    let (mut first, mut second, mut events) = (Vec::new(), Vec::new(), Vec::new());
+    for action in plan.actions {
+        match action {
+            Action::EmitEvent(event) => events.push(event),
+            Action::ReplaceAssignment { withdraws: true, .. } => first.push(Call::new(action)),
+            _ => second.push(Call::new(action)),
+        }
+    }
+    for calls in [first, second] {
+        let calls = calls.into_iter().filter(|call| call.job_uid.as_ref().is_none_or(|uid| !spoilt.contains(uid)));
+        let calls: Vec<Call> = calls.collect();
+        let answers = stream::iter(calls)
+            .map(|call| async move {
+                let answer = write(client, view, &call.action, now).await;
+                (call, answer)
+            })
+            .buffer_unordered(CALLS_MAX)
+            .collect::<Vec<_>>()
+            .await;
+        for (call, answer) in answers {
+            take(call, answer, &mut outcome, &mut spoilt, metrics);
+        }
+    }
+    let is_told = |event: &Event| event_uid(event).is_none_or(|uid| !spoilt.contains(uid));
+    outcome.events = events.into_iter().filter(is_told).collect();
+    outcome
+}
+
+/// UID of the object of an event.
+fn event_uid(event: &Event) -> Option<&String> {
+    match &event.about {
+        pd_plan::About::Job { uid, .. } | pd_plan::About::Node { uid, .. } => Some(uid),
+    }
+}
+
+impl Call {
+    fn new(action: Action) -> Self {
+        let job_uid = match &action {
+            Action::SetNodeReady { uid, .. } => Some(uid.clone()),
+            action => action.job_uid().map(str::to_owned),
+        };
+        let kind = match action {
+            Action::CreateAssignment(_) => "create_assignment",
+            Action::ReplaceAssignment { .. } => "replace_assignment",
+            Action::WriteJobStatus { .. } => "job_status",
+            Action::SetNodeReady { .. } => "node_ready",
+            Action::EmitEvent(_) => "event",
+        };
+        let told = action.to_string();
+        Self { job_uid, told, kind, action }
+    }
+}
+
+/// Sorts one answer into the outcome.
+fn take(
+    call: Call,
+    answer: Result<Written, WriteError>,
+    outcome: &mut Outcome,
+    spoilt: &mut BTreeSet<String>,
+    metrics: &Metrics,
+) {
+    let result = match answer {
+        Ok(written) => {
+            tracing::debug!(action = call.told, "written");
+            outcome.written.push(written);
+            "ok"
+        }
+        Err(error) if is_conflict(&error) => {
+            tracing::debug!(action = call.told, %error, "somebody wrote before us; planning anew");
+            outcome.conflicts += 1;
+            spoilt.extend(call.job_uid);
+            "conflict"
+        }
+        Err(error) => {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(action = call.told, %error, source, "write failed; planning anew");
+            outcome.failures += 1;
+            spoilt.extend(call.job_uid);
+            "error"
+        }
+    };
+    metrics.wrote(call.kind, result);
+}
+
+/// True when the object changed, vanished or appeared under us: not an error, only old news.
+fn is_conflict(error: &WriteError) -> bool {
+    match error {
+        WriteError::Refused(kube::Error::Api(status)) => matches!(status.code, 404 | 409),
+        WriteError::Gone => true,
+        WriteError::Refused(_) | WriteError::TimedOut => false,
+    }
+}
+
+async fn write(client: &Client, view: &View, action: &Action, now: Timestamp) -> Result<Written, WriteError> {
+    match action {
+        Action::CreateAssignment(assignment) => {
+            let api = assignments(client, assignment);
+            let created = timed(api.create(&parameters(), assignment)).await?;
+            Ok(Written::Assignment(Box::new(created)))
+        }
+        Action::ReplaceAssignment { assignment, .. } => {
+            let name = assignment.metadata.name.as_deref().unwrap_or_default();
+            let bare = Assignment { status: None, ..(**assignment).clone() };
+            let replaced = timed(assignments(client, assignment).replace(name, &parameters(), &bare)).await?;
+            Ok(Written::Assignment(Box::new(replaced)))
+        }
+        Action::WriteJobStatus { job, status } => write_job_status(client, job, status).await,
+        Action::SetNodeReady { node, uid, ready } => set_node_ready(client, view, node, uid, *ready, now).await,
+        Action::EmitEvent(_) => Err(WriteError::Gone),
+    }
+}
+
+fn assignments(client: &Client, assignment: &Assignment) -> Api<Assignment> {
+    let namespace = assignment.metadata.namespace.as_deref().unwrap_or("default");
+    Api::namespaced(client.clone(), namespace)
+}
+
+async fn write_job_status(client: &Client, job: &Arc<Job>, status: &JobStatus) -> Result<Written, WriteError> {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let namespace = job.metadata.namespace.as_deref().unwrap_or("default");
+    let api: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let written = Job { status: Some(status.clone()), ..(**job).clone() };
+    let answer = timed(api.replace_status(name, &parameters(), &written)).await?;
+    Ok(Written::Job(Box::new(answer)))
+}
+
+async fn set_node_ready(
+    client: &Client,
+    view: &View,
+    name: &str,
+    uid: &str,
+    ready: bool,
+    now: Timestamp,
+) -> Result<Written, WriteError> {
+    let known = view.node(name).filter(|node| node.metadata.uid.as_deref() == Some(uid));
+    let mut node = Node::clone(known.ok_or(WriteError::Gone)?);
+    let conditions = node.status.get_or_insert_with(NodeStatus::default).conditions.get_or_insert_default();
+    conditions.retain(|condition| condition.type_ != "Ready");
+    conditions.push(ready_condition(ready, now));
+    let api: Api<Node> = Api::all(client.clone());
+    let answer = timed(api.replace_status(name, &parameters(), &node)).await?;
+    Ok(Written::Node(Box::new(answer)))
+}
+
+fn ready_condition(ready: bool, now: Timestamp) -> NodeCondition {
+    let (status, reason, message) = if ready {
+        ("True", "KubeletReady", "the kubelet renews its lease again")
+    } else {
+        ("Unknown", "NodeStatusUnknown", "the kubelet stopped renewing its lease")
+    };
+    NodeCondition {
+        type_: "Ready".into(),
+        status: status.into(),
+        reason: Some(reason.into()),
+        message: Some(message.into()),
+        last_transition_time: Some(Time(now)),
+        last_heartbeat_time: None,
+    }
+}
+
+fn parameters() -> PostParams {
+    PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) }
+}
+
+/// No call may hold the loop for ever.
+async fn timed<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+    match tokio::time::timeout(CALL_TIME_MAX, call).await {
+        Ok(answer) => answer.map_err(WriteError::Refused),
+        Err(_) => Err(WriteError::TimedOut),
+    }
+}

@@ -1,0 +1,125 @@
+//! Watches: the API server's news as messages. Jobs, assignments and nodes are watched; leases are listed once
+//! a second instead, since only an answer proves that silence is the node's and not our connection's.
+
+use std::{fmt::Debug, time::Duration};
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
+use kube::{
+    Api, Client, Resource,
+    api::ListParams,
+    runtime::{WatchStreamExt as _, utils::Backoff, watcher},
+};
+use schemas::{Assignment, Job, well_known};
+use serde_json::Value;
+use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
+
+use crate::clock::Clock;
+
+/// News from the API server.
+pub(crate) enum Observed {
+    Job(watcher::Event<Job>),
+    Assignment(watcher::Event<Assignment>),
+    Node(watcher::Event<Node>),
+    /// All node leases, as listed at a moment of our clock: name and the text of its renewTime.
+    Leases(Timestamp, Vec<(String, String)>),
+    /// Leases could not be listed.
+    NoLeases,
+}
+
+/// Messages that wait for the controller: more than one plan's worth of events, and no more memory than
+/// a thousand objects.
+const QUEUE_LENGTH_MAX: usize = 1024;
+/// First and longest delay before a broken watch is tried again.
+const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Lease listings happen this often, or five times within `lost_after`.
+const LEASES_EVERY_MAX: Duration = Duration::from_secs(1);
+const LEASES_EVERY_MIN: Duration = Duration::from_millis(100);
+
+/// Starts to watch; the tasks end with the set.
+pub(crate) fn start(client: &Client, clock: Clock, lost_after: Duration) -> (mpsc::Receiver<Observed>, JoinSet<()>) {
+    let (news, receiver) = mpsc::channel(QUEUE_LENGTH_MAX);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(watch("jobs", Api::<Job>::all(client.clone()), news.clone(), Observed::Job));
+    tasks.spawn(watch("assignments", Api::<Assignment>::all(client.clone()), news.clone(), Observed::Assignment));
+    tasks.spawn(watch("nodes", Api::<Node>::all(client.clone()), news.clone(), Observed::Node));
+    tasks.spawn(list_leases(client.clone(), clock, lost_after, news));
+    (receiver, tasks)
+}
+
+async fn watch<K>(
+    what: &'static str,
+    api: Api<K>,
+    news: mpsc::Sender<Observed>,
+    wrap: impl Fn(watcher::Event<K>) -> Observed,
+) where
+    K: Resource + Clone + Debug + Send + for<'a> serde::Deserialize<'a> + 'static,
+{
+    let stream = watcher(api, watcher::Config::default()).backoff(Delays::new());
+    futures::pin_mut!(stream);
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(event) => {
+                if news.send(wrap(event)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(what, %error, "watch broken; trying again"),
+        }
+    }
+}
+
+async fn list_leases(client: Client, clock: Clock, lost_after: Duration, news: mpsc::Sender<Observed>) {
+    let api: Api<Lease> = Api::namespaced(client, well_known::NODE_LEASE_NAMESPACE);
+    let mut ticks = tokio::time::interval((lost_after / 5).clamp(LEASES_EVERY_MIN, LEASES_EVERY_MAX));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let parameters = ListParams::default();
+        let answer = tokio::time::timeout(lost_after / 2, api.list(&parameters)).await;
+        let observed = match answer {
+            Ok(Ok(leases)) => Observed::Leases(clock.now(), leases.items.into_iter().filter_map(renewal).collect()),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "leases cannot be listed; trying again");
+                Observed::NoLeases
+            }
+            Err(_) => Observed::NoLeases,
+        };
+        if news.send(observed).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Name and renewTime of a lease. The time is compared for equality only.
+fn renewal(lease: Lease) -> Option<(String, String)> {
+    let renewed = serde_json::to_value(lease.spec?.renew_time).unwrap_or(Value::Null);
+    Some((lease.metadata.name?, renewed.to_string()))
+}
+
+/// Delays between attempts at a broken watch, with jitter; back to the first after a success.
+struct Delays(backon::ExponentialBackoff);
+
+impl Delays {
+    fn new() -> Self {
+        let (first, longest) = RETRY_DELAYS;
+        let delays = ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest).with_jitter();
+        Self(delays.without_max_times().build())
+    }
+}
+
+impl Iterator for Delays {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next()
+    }
+}
+
+impl Backoff for Delays {
+    fn reset(&mut self) {
+        *self = Self::new();
+    }
+}
