@@ -3,5 +3,10 @@
 pub mod api;
 pub mod artifacts;
 pub mod auth;
+pub mod cli;
+pub mod metrics;
 pub mod pki;
+pub mod server;
 pub mod store;
+
+pub use server::{Server, run};

@@ -85,15 +85,15 @@ pub(crate) async fn execute(client: &Client, view: &View, plan: Plan, now: Times
             take(call, answer, &mut outcome, &mut spoilt, metrics);
         }
     }
-    let is_told = |event: &Event| event_uid(event).is_none_or(|uid| !spoilt.contains(uid));
+    let is_told = |event: &Event| !spoilt.contains(event_uid(event));
     outcome.events = events.into_iter().filter(is_told).collect();
     outcome
 }
 
 /// UID of the object of an event.
-fn event_uid(event: &Event) -> Option<&String> {
+fn event_uid(event: &Event) -> &str {
     match &event.about {
-        pd_plan::About::Job { uid, .. } | pd_plan::About::Node { uid, .. } => Some(uid),
+        pd_plan::About::Job { uid, .. } | pd_plan::About::Node { uid, .. } => uid,
     }
 }
 

@@ -24,7 +24,6 @@ mod subtasks;
 mod table;
 mod watch;
 
-
 use std::sync::Arc;
 
 use axum::{Router, routing::any};

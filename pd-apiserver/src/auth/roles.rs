@@ -201,7 +201,9 @@ fn refusal(identity: &Identity, attributes: &Attributes<'_>) -> String {
         format!("in the namespace \"{namespace}\"")
     };
     let user = &identity.user;
-    format!("{object} is forbidden: User \"{user}\" cannot {verb} resource \"{resource}\" in API group \"{group}\" {place}")
+    format!(
+        "{object} is forbidden: User \"{user}\" cannot {verb} resource \"{resource}\" in API group \"{group}\" {place}"
+    )
 }
 
 #[cfg(test)]
@@ -348,8 +350,13 @@ mod tests {
 
     #[test]
     fn refusals_read_like_kubernetes() {
-        let attributes =
-            Attributes { verb: "create", group: GROUP, resource: "jobs", namespace: "default", ..Attributes::default() };
+        let attributes = Attributes {
+            verb: "create",
+            group: GROUP,
+            resource: "jobs",
+            namespace: "default",
+            ..Attributes::default()
+        };
         assert_eq!(
             authorize(&identity("x", groups::VIEWERS), &attributes).unwrap_err().to_string(),
             "jobs.processdistro.dev is forbidden: User \"x\" cannot create resource \"jobs\" in API group \

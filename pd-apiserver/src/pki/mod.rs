@@ -125,7 +125,7 @@ impl Authority {
             (None, Some(_)) => return Err(PkiError::KeyMissing { path: key_path }),
             (None, None) => {
                 let key = KeyPair::generate().map_err(failed("make the CA's key"))?;
-                files::write_private(&key_path, &key.serialize_pem())?;
+                write_private(&key_path, &key.serialize_pem())?;
                 key
             }
         };
@@ -134,7 +134,7 @@ impl Authority {
             pem
         } else {
             let pem = ca_certificate(&key)?;
-            files::write_public(&certificate_path, &pem)?;
+            write_public(&certificate_path, &pem)?;
             pem
         };
         Self::over(pem, key)
@@ -194,8 +194,8 @@ impl Authority {
             None => KeyPair::generate().map_err(failed("make the server's key"))?,
         };
         let issued = self.sign_server(&key, names)?;
-        files::write_private(&key_path, &issued.key)?;
-        files::write_public(&folder.join("server.crt"), &issued.certificate)?;
+        write_private(&key_path, &issued.key)?;
+        write_public(&folder.join("server.crt"), &issued.certificate)?;
         Ok(issued)
     }
 

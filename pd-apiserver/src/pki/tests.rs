@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::auth::certificates::identity_of;
+use crate::auth::certificates::peer_of;
 
 fn der(pem: &str) -> Vec<u8> {
     x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap().1.contents
@@ -55,7 +55,7 @@ fn a_node_gets_its_name_and_nothing_else() {
     let (_, pem) = request("node:n1");
     assert!(matches!(authority.sign_node_csr(&pem, "n2"), Err(PkiError::Request(_))));
     let signed = authority.sign_node_csr(&pem, "n1").unwrap();
-    let identity = identity_of(&der(&signed.certificate)).unwrap();
+    let identity = peer_of(&der(&signed.certificate)).unwrap().identity;
     assert_eq!((identity.user.as_str(), identity.node()), ("node:n1", Some("n1")));
     assert_eq!(identity.groups, [groups::NODES]);
     let bytes = der(&signed.certificate);

@@ -46,7 +46,7 @@ impl Default for Policy {
             probe_per_slot: 2,
             whole_per_slot: 4,
             whole_min: 24,
-            retry_delay_max: Duration::from_secs(60),
+            retry_delay_max: Duration::from_mins(1),
             status_interval_min: Duration::from_millis(250),
             status_interval_max: Duration::from_secs(5),
         }

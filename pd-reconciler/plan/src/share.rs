@@ -17,7 +17,9 @@ pub(crate) fn contenders(jobs: &[Work<'_>], dues: &[Due], allotments: &[Allotmen
     for ((work, due), allotment) in jobs.iter().zip(dues).zip(allotments) {
         let is_hungry = due.values().any(|due| !due.is_empty()) || !work.fold.outstanding.is_empty();
         if work.stage == Stage::Running && is_hungry {
-            allotment.keys().for_each(|node_uid| *contenders.entry(node_uid.clone()).or_default() += 1);
+            for node_uid in allotment.keys() {
+                *contenders.entry(node_uid.clone()).or_default() += 1;
+            }
         }
     }
     contenders

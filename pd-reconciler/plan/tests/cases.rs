@@ -61,19 +61,14 @@ fn run(case: &Case, name: &str) -> String {
 }
 
 fn tell(plan: &Plan, round: usize, now: f64) -> String {
-    let mut told = format!("{}: |\n", ["plan", "then", "then2"][round]);
-    for action in &plan.actions {
-        told += &format!("  {action}\n");
-    }
-    for note in &plan.notes {
-        told += &format!("  note {note}\n");
-    }
+    let mut lines = vec![format!("{}: |", ["plan", "then", "then2"][round])];
+    lines.extend(plan.actions.iter().map(|action| format!("  {action}")));
+    lines.extend(plan.notes.iter().map(|note| format!("  note {note}")));
     if let Some(wake_at) = plan.wake_at {
-        let seconds = wake_at.duration_since(at(now)).as_secs_f64();
-        told += &format!("  look again in {seconds:.3} s\n");
+        lines.push(format!("  look again in {:.3} s", wake_at.duration_since(at(now)).as_secs_f64()));
     }
-    if plan.actions.is_empty() && plan.notes.is_empty() && plan.wake_at.is_none() {
-        told += "  nothing\n";
+    if lines.len() == 1 {
+        lines.push("  nothing".into());
     }
-    told
+    lines.join("\n") + "\n"
 }

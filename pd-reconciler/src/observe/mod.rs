@@ -65,15 +65,15 @@ impl View {
         let was_synced = self.is_synced();
         let is_news = match observed {
             Observed::Job(event) => {
-                let changed = self.jobs.take(event);
+                let changed = self.jobs.take(*event);
                 self.unsettle(changed.iter().filter_map(|job| job.metadata.uid.as_deref()))
             }
             Observed::Assignment(event) => {
-                let changed = self.assignments.take(event);
+                let changed = self.assignments.take(*event);
                 self.unsettle(changed.iter().map(|assignment| assignment.spec.job.uid.as_str()))
             }
             Observed::Node(event) => {
-                let changed = self.nodes.take(event);
+                let changed = self.nodes.take(*event);
                 self.meet(&changed, now);
                 !changed.is_empty()
             }

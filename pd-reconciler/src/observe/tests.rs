@@ -50,7 +50,7 @@ fn a_gap_in_our_own_listening_starts_it_anew() {
 #[test]
 fn a_node_is_read_as_the_plan_needs_it() {
     let mut view = View::default();
-    view.take(Observed::Node(kube::runtime::watcher::Event::Apply(node())), at(7), LOST_AFTER);
+    view.take(Observed::Node(Box::new(kube::runtime::watcher::Event::Apply(node()))), at(7), LOST_AFTER);
     let snapshot = view.snapshot(at(9), LOST_AFTER);
     let facts = &snapshot.nodes[0];
     assert_eq!((facts.slots, facts.ready, facts.schedulable, facts.draining), (3, Readiness::True, false, true));

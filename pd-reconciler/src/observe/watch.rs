@@ -20,9 +20,9 @@ use crate::clock::Clock;
 
 /// News from the API server.
 pub(crate) enum Observed {
-    Job(watcher::Event<Job>),
-    Assignment(watcher::Event<Assignment>),
-    Node(watcher::Event<Node>),
+    Job(Box<watcher::Event<Job>>),
+    Assignment(Box<watcher::Event<Assignment>>),
+    Node(Box<watcher::Event<Node>>),
     /// All node leases, as listed at a moment of our clock: name and the text of its renewTime.
     Leases(Timestamp, Vec<(String, String)>),
     /// Leases could not be listed.
@@ -42,9 +42,12 @@ const LEASES_EVERY_MIN: Duration = Duration::from_millis(100);
 pub(crate) fn start(client: &Client, clock: Clock, lost_after: Duration) -> (mpsc::Receiver<Observed>, JoinSet<()>) {
     let (news, receiver) = mpsc::channel(QUEUE_LENGTH_MAX);
     let mut tasks = JoinSet::new();
-    tasks.spawn(watch("jobs", Api::<Job>::all(client.clone()), news.clone(), Observed::Job));
-    tasks.spawn(watch("assignments", Api::<Assignment>::all(client.clone()), news.clone(), Observed::Assignment));
-    tasks.spawn(watch("nodes", Api::<Node>::all(client.clone()), news.clone(), Observed::Node));
+    tasks.spawn(watch("jobs", Api::<Job>::all(client.clone()), news.clone(), |event| Observed::Job(Box::new(event))));
+    tasks.spawn(watch("assignments", Api::<Assignment>::all(client.clone()), news.clone(), |event| {
+        Observed::Assignment(Box::new(event))
+    }));
+    tasks
+        .spawn(watch("nodes", Api::<Node>::all(client.clone()), news.clone(), |event| Observed::Node(Box::new(event))));
     tasks.spawn(list_leases(client.clone(), clock, lost_after, news));
     (receiver, tasks)
 }

@@ -14,6 +14,8 @@ use crate::{Algorithm, Params, sha256_all, sha512_all};
 
 /// Finds by the number of the target.
 type Finds = BTreeMap<usize, Vec<u8>>;
+/// bcrypt targets by cost and salt: hash and number of each.
+type BySalt = BTreeMap<(u32, [u8; 16]), Vec<([u8; 23], usize)>>;
 
 pub(crate) fn run(params: &Params, batch: &Batch, host: &dyn Host) -> Result<Vec<u8>, Failure> {
     let targets = Targets::from_state(params, host)?;
@@ -21,7 +23,9 @@ pub(crate) fn run(params: &Params, batch: &Batch, host: &dyn Host) -> Result<Vec
         Algorithm::Bcrypt => bcrypt_finds(&targets, batch, host)?,
         _ => sha_finds(params, &targets, batch),
     };
-    finds.keys().for_each(|number| host.found(*number as u64));
+    for number in finds.keys() {
+        host.found(*number as u64);
+    }
     let lines = finds.iter().map(|(number, candidate)| line(&targets, *number, candidate));
     Ok(lines.collect::<Vec<_>>().concat())
 }
@@ -45,7 +49,9 @@ pub(crate) fn merge(params: &Params, subtasks: u64, host: &dyn Host) -> Result<(
         }
     }
     let mut result = host.result();
-    finds.iter().for_each(|(number, candidate)| result.write(&line(&targets, *number, candidate)));
+    for (number, candidate) in &finds {
+        result.write(&line(&targets, *number, candidate));
+    }
     Ok(())
 }
 
@@ -72,7 +78,7 @@ fn sha_finds(params: &Params, targets: &Targets, batch: &Batch) -> Finds {
 
 /// A candidate is hashed once per salt and cost, however many targets share them.
 fn bcrypt_finds(targets: &Targets, batch: &Batch, host: &dyn Host) -> Result<Finds, Failure> {
-    let mut by_salt: BTreeMap<(u32, [u8; 16]), Vec<([u8; 23], usize)>> = BTreeMap::new();
+    let mut by_salt = BySalt::new();
     for (text, number) in targets.iter().zip(0..) {
         let target = Bcrypt::parse(text).ok_or_else(|| Failure::permanent("the plan's state holds no bcrypt hash"))?;
         by_salt.entry((target.cost, target.salt)).or_default().push((target.hash, number));

@@ -74,7 +74,9 @@ fn an_audit_can_be_merged_before_all_batches_ran() {
     let params = r#"{"mode": "audit", "algorithm": "sha512", "batchSize": 1}"#;
     let (layout, host) =
         run_parts::<PasswordHash>(params, &[("candidates", CANDIDATES), ("targets", target.as_bytes())]).unwrap();
-    [1, 2, 4, 5].iter().for_each(|index| host.remove_part(*index));
+    for index in [1, 2, 4, 5] {
+        host.remove_part(index);
+    }
     let result = merge::<PasswordHash>(params, layout.subtasks, &host).unwrap();
     assert_eq!(String::from_utf8(result).unwrap(), format!("{target}\thunter2\n"));
     host.remove_part(0);

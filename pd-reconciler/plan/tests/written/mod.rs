@@ -1,6 +1,6 @@
 //! Snapshots as a person writes them: only what matters, everything else filled in.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test uses a part; a helper of tests may unwrap
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -16,6 +16,7 @@ mod tests {
     use super::{F64x2, Mask64x2, U32x4, U64x2};
 
     #[test]
+    #[allow(clippy::float_cmp, reason = "equal bits are the point")]
     fn lanes_are_independent() {
         let (a, b) = (F64x2::new(1.5, -2.0), F64x2::splat(4.0));
         assert_eq!(((a + b) * a - b).to_array(), [5.5 * 1.5 - 4.0, -8.0]);

@@ -1,0 +1,169 @@
+//! The accept loop: TCP, TLS, HTTP/1.1, with a limit on everything a stranger can hold.
+//!
+//! In: connections. Out: requests to the router, each with the `Peer` of its connection beside it. It knows
+//! nothing of paths or kinds.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, body::Body};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Service;
+
+use crate::{
+    auth::certificates::{Peer, peer_of},
+    metrics::Metrics,
+};
+
+/// Connections at once: 10,000 watches and some.
+const CONNECTIONS_MAX: usize = 16_384;
+/// File descriptors kept for the store, artifacts and the rest.
+const DESCRIPTORS_RESERVED: usize = 256;
+/// For the TLS handshake: several round trips of a bad link, and bcrypt-slow clients.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// From the handshake to the first request.
+const FIRST_REQUEST_MAX: Duration = Duration::from_secs(10);
+/// For the head of a later request. hyper counts from the end of the answer before, so this is also how long a
+/// connection may idle: longer than the 90 s for which clients pool theirs, or they would write into a closed one.
+const NEXT_REQUEST_MAX: Duration = Duration::from_mins(2);
+/// Head of a request.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+/// Buffer of a connection; a TLS record is 16 KiB.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Pause when descriptors or memory have run out: closing connections is what helps.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// For requests in flight when the server stops.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// What the loop needs.
+pub(super) struct Listener {
+    pub(super) tcp: TcpListener,
+    pub(super) tls: TlsAcceptor,
+    pub(super) router: Router,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Listener {
+    /// Accepts until `stop`, then lets requests in flight finish.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let limit = Arc::new(Semaphore::new(connections_max()));
+        let tasks = TaskTracker::new();
+        let listener = Arc::new(self);
+        while let Some((stream, permit)) = stop.run_until_cancelled(listener.accept(&limit)).await {
+            let (listener, stop) = (Arc::clone(&listener), stop.clone());
+            tasks.spawn(async move {
+                listener.metrics.connections.inc();
+                listener.serve(stream, stop).await;
+                listener.metrics.connections.dec();
+                drop(permit);
+            });
+        }
+        tasks.close();
+        if tokio::time::timeout(DRAIN_MAX, tasks.wait()).await.is_err() {
+            tracing::warn!(connections = tasks.len(), "connections did not finish in time");
+        }
+    }
+
+    async fn accept(&self, limit: &Arc<Semaphore>) -> (TcpStream, Option<tokio::sync::OwnedSemaphorePermit>) {
+        // The semaphore is never closed.
+        let permit = Arc::clone(limit).acquire_owned().await.ok();
+        loop {
+            match self.tcp.accept().await {
+                Ok((stream, _)) => return (stream, permit),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections; trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(&self, stream: TcpStream, stop: CancellationToken) {
+        // Answers are small and waited for: never let them wait for more bytes.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        match tokio::time::timeout(HANDSHAKE_MAX, self.tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve_http(stream, stop).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake took too long"),
+        }
+    }
+
+    async fn serve_http(&self, stream: TlsStream<TcpStream>, stop: CancellationToken) {
+        let peer = peer(&stream);
+        let asked = AtomicBool::new(false);
+        let service = service_fn(|request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
+            let mut request = request.map(Body::new);
+            if let Some(peer) = &peer {
+                request.extensions_mut().insert(peer.clone());
+            }
+            self.router.clone().call(request)
+        });
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(NEXT_REQUEST_MAX)
+            .max_header_size(HEADER_BYTES_MAX)
+            .max_buf_size(BUFFER_BYTES);
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut first_request = std::pin::pin!(tokio::time::sleep(FIRST_REQUEST_MAX));
+        let (mut waiting, mut stopping) = (true, false);
+        loop {
+            tokio::select! {
+                done = connection.as_mut() => {
+                    if let Err(error) = done {
+                        tracing::debug!(%error, "connection ended");
+                    }
+                    return;
+                }
+                () = &mut first_request, if waiting => {
+                    waiting = false;
+                    if !asked.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+fn peer(stream: &TlsStream<TcpStream>) -> Option<Peer> {
+    peer_of(stream.get_ref().1.peer_certificates()?.first()?)
+}
+
+/// Errors that say something of one connection, not of the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// As many connections as the process may have descriptors, which is raised as far as it goes.
+fn connections_max() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    let descriptors = current.map_or(usize::MAX, |descriptors| usize::try_from(descriptors).unwrap_or(usize::MAX));
+    descriptors.saturating_sub(DESCRIPTORS_RESERVED).clamp(16, CONNECTIONS_MAX)
+}

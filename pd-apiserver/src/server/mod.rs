@@ -1,0 +1,187 @@
+//! The server: puts the rooms together, opens the port, and takes it all down again.
+//!
+//! In: the command line. Out: a running server and, on disk, what its clients need to find it.
+
+mod authenticate;
+mod health;
+mod listener;
+pub(crate) mod status;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::{
+    any::Any,
+    fs,
+    future::Future,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use axum::{
+    Router, middleware,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use schemas::well_known::groups;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use self::{
+    health::HealthState,
+    listener::Listener,
+    status::{Reason, Refusal},
+};
+use crate::{
+    api::{self, ApiState},
+    artifacts::{self, ArtifactStore, grants::NodeGrants, http::ArtifactState},
+    auth::tokens::Tokens,
+    cli::Options,
+    metrics::{self, Metrics},
+    pki::{self, Authority},
+    store::{Store, redb_store::RedbStore},
+};
+
+/// Life of the kubeconfigs that every start writes anew.
+const KUBECONFIG_LIFE: Duration = Duration::from_hours(24 * 365);
+
+/// A server whose port is open, not yet serving.
+pub struct Server {
+    address: SocketAddr,
+    listener: Listener,
+    state: ApiState,
+    stop: CancellationToken,
+}
+
+/// Serves until `shutdown`.
+pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    Server::start(&options).await?.serve(shutdown).await
+}
+
+impl Server {
+    /// Opens the data folder and the port, and writes the files that clients need.
+    pub async fn start(options: &Options) -> anyhow::Result<Self> {
+        let folder = &options.data_dir;
+        create_folder(folder)?;
+        // The store is first: it refuses a folder that is not ours before anything is written into it.
+        let path = folder.join("store.redb");
+        let store = tokio::task::spawn_blocking(move || RedbStore::open(&path)).await??;
+        let metrics = Arc::new(Metrics::new(&store.stats()));
+        let store: Arc<dyn Store> = Arc::new(store);
+        let authority = Arc::new(Authority::open(&folder.join("pki"))?);
+        let artifacts = Arc::new(ArtifactStore::open(&folder.join("artifacts")).await?);
+        let stop = CancellationToken::new();
+        let state = ApiState { store, artifacts, authority, stop: stop.clone() };
+        api::bootstrap(&state).await.context("cannot create the first objects")?;
+
+        let tcp =
+            TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
+        let address = tcp.local_addr().context("cannot tell the port's own address")?;
+        let names = server_names(address, &options.san);
+        let certificate = state.authority.issue_server(&folder.join("pki"), &names)?;
+        let tls = TlsAcceptor::from(tls::config(&state.authority, &certificate)?);
+        write_client_files(folder, &state.authority, address)?;
+
+        let router = router(&state, &metrics);
+        Ok(Self { address, listener: Listener { tcp, tls, router, metrics }, state, stop })
+    }
+
+    /// Where it listens; the port is known even when 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, then lets requests in flight finish and closes the store.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { address, listener, state, stop } = self;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listener.run(stop.clone()));
+        tasks.spawn(api::collect_garbage(state.clone()));
+        let (store, artifacts) = (Arc::clone(&state.store), Arc::clone(&state.artifacts));
+        let collector_stop = stop.clone();
+        tasks.spawn(async move { artifacts::garbage::run(store.as_ref(), &artifacts, collector_stop).await });
+        drop(state);
+        tracing::info!(%address, "serving");
+        tokio::select! {
+            () = shutdown => tracing::info!("shutting down"),
+            Some(ended) = tasks.join_next() => {
+                stop.cancel();
+                return Err(ended.err().map_or_else(|| anyhow::anyhow!("a task of the server has ended"), Into::into));
+            }
+        }
+        stop.cancel();
+        while let Some(ended) = tasks.join_next().await {
+            ended?;
+        }
+        Ok(())
+    }
+}
+
+fn router(state: &ApiState, metrics: &Arc<Metrics>) -> Router {
+    let grants = Arc::new(NodeGrants::new(Arc::clone(&state.store)));
+    let artifact_state = ArtifactState { artifacts: Arc::clone(&state.artifacts), grants };
+    let health_state = HealthState {
+        store: Arc::clone(&state.store),
+        authority: Arc::clone(&state.authority),
+        metrics: Arc::clone(metrics),
+    };
+    let tokens = Arc::new(Tokens::new(Arc::clone(&state.store)));
+    api::router(state.clone())
+        .merge(artifacts::http::router(artifact_state))
+        .merge(health::router(health_state))
+        .layer(middleware::from_fn_with_state(tokens, authenticate::authenticate))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(metrics), metrics::measure))
+}
+
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    tracing::error!("a request handler panicked");
+    let message = "the server failed on this request; its log says where";
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, Reason::InternalError, message).into_response()
+}
+
+fn create_folder(folder: &Path) -> anyhow::Result<()> {
+    let create = || fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    create().with_context(|| format!("cannot create the data folder `{}`", folder.display()))
+}
+
+/// The names by which clients may call us.
+fn server_names(address: SocketAddr, more: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    // A machine may carry a name that no certificate can: then it is not called by it.
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    names.extend(Some(host).filter(|host| !host.is_empty() && host.chars().all(legal)));
+    names.extend(Some(address.ip()).filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
+    names.extend(more.iter().cloned());
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Kubeconfigs and the CA's hash, for those who may read the data folder.
+fn write_client_files(folder: &Path, authority: &Authority, address: SocketAddr) -> anyhow::Result<()> {
+    let server = format!("https://{}", reachable(address));
+    for (user, group) in [("admin", groups::ADMINS), ("reconciler", groups::RECONCILERS)] {
+        let issued = authority.issue_client(user, group, KUBECONFIG_LIFE)?;
+        let text = pki::kubeconfig(authority, &server, user, &issued);
+        pki::write_private(&folder.join(format!("{user}.kubeconfig")), &text)?;
+    }
+    pki::write_public(&folder.join("ca.hash"), &format!("{}\n", authority.ca_hash()))?;
+    Ok(())
+}
+
+/// An address that a client on this machine can call when we listen on all of them.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
+        _ => address,
+    }
+}
