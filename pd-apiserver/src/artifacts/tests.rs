@@ -125,7 +125,7 @@ async fn only_what_is_old_and_named_nowhere_is_collected() {
     }
     artifacts.head(&used).await.unwrap();
     write(&store, "/g/jobs/default/j", format!(r#"{{"deep":[{{"x":"{named}"}}],"junk":"sha256:12"}}"#)).await;
-    let cutoff = SystemTime::now() - Duration::from_secs(3600);
+    let cutoff = SystemTime::now() - Duration::from_hours(1);
     let collected = collect(&store, &artifacts, cutoff).await.unwrap();
     assert_eq!((collected.deleted, collected.bytes, collected.kept), (1, 3, 3));
     assert_eq!(artifacts.head(&old).await.unwrap(), None);

@@ -274,10 +274,11 @@ mod tests {
     #[test]
     fn the_whole_table_is_as_agreed() {
         let every = "glwcupdD";
-        let all: String = RESOURCES
-            .iter()
-            .map(|(_, resource, sub)| format!("{resource}{}{sub} {every}\n", if sub.is_empty() { "" } else { "/" }))
-            .collect();
+        let mut all = String::new();
+        for (_, resource, subresource) in RESOURCES {
+            let slash = if subresource.is_empty() { "" } else { "/" };
+            writeln!(all, "{resource}{slash}{subresource} {every}").unwrap();
+        }
         for (group, expected) in [
             (groups::ADMINS, all.as_str()),
             (groups::EDITORS, EDITOR),

@@ -142,7 +142,7 @@ mod tests {
         let minted = mint(id).unwrap();
         let mut token = Token::new(id, TokenSpec { role, namespace: namespace.map(str::to_owned), ttl: None });
         token.status = Some(TokenStatus {
-            expires_at: Some(now() + Duration::from_secs(60)),
+            expires_at: Some(now() + Duration::from_mins(1)),
             secret_sha256: Some(minted.secret_sha256),
             used: false,
             token: None,
@@ -179,7 +179,7 @@ mod tests {
         let tokens = Tokens::new(store.clone());
         let bearer = store_token(&store, "t", Role::Admin, None);
         assert!(tokens.authenticate(&bearer, now()).is_ok());
-        let later = now() + Duration::from_secs(60);
+        let later = now() + Duration::from_mins(1);
         assert_eq!(tokens.authenticate(&bearer, later), Err(TokenError::Expired(later)));
         let mut wrong = bearer.clone();
         wrong.pop();

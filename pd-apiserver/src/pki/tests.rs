@@ -98,7 +98,7 @@ fn names_that_are_none_are_refused() {
 #[test]
 fn a_kubeconfig_is_yaml_that_kube_reads() {
     let authority = Authority::ephemeral().unwrap();
-    let issued = authority.issue_client("admin", groups::ADMINS, Duration::from_secs(60)).unwrap();
+    let issued = authority.issue_client("admin", groups::ADMINS, Duration::from_mins(1)).unwrap();
     let text = kubeconfig(&authority, "https://127.0.0.1:6443", "admin", &issued);
     let read = kube::config::Kubeconfig::from_yaml(&text).unwrap();
     assert_eq!(read.current_context.as_deref(), Some("admin@processdistro"));

@@ -55,7 +55,7 @@ impl Cluster {
     }
 
     fn issue(&self, user: &str, group: &str) -> Issued {
-        self.authority.issue_client(user, group, Duration::from_secs(600)).unwrap()
+        self.authority.issue_client(user, group, Duration::from_mins(10)).unwrap()
     }
 
     fn connect(
@@ -142,7 +142,7 @@ async fn a_client_certificate_is_an_identity() {
     let viewer = cluster.issue("v", groups::VIEWERS);
     assert_eq!(cluster.ask(Some(&viewer), "GET /metrics", b"").await.0, 403);
     let foreign =
-        Authority::ephemeral().unwrap().issue_client("admin", groups::ADMINS, Duration::from_secs(60)).unwrap();
+        Authority::ephemeral().unwrap().issue_client("admin", groups::ADMINS, Duration::from_mins(1)).unwrap();
     let refused = tokio::task::block_in_place(|| {
         let mut stream = cluster.connect(Some(&foreign), "127.0.0.1")?;
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")?;

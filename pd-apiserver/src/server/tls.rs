@@ -9,7 +9,7 @@ use crate::pki::{Authority, Issued};
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub(super) enum TlsError {
     /// A PEM text of ours does not read.
     #[error("cannot read our own certificate or key")]
     Pem(#[from] rustls_pki_types::pem::Error),

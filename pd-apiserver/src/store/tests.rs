@@ -191,7 +191,7 @@ fn a_watch_older_than_memory_reads_the_log() {
     let store = store();
     let start = store.revision();
     let total = hub::RECENT_CHANGES_MAX as u64 + 500;
-    for chunk in 0..total / 100 + 1 {
+    for chunk in 0..=total / 100 {
         let writes = (0..100).map(|number| store.commit(vec![set(&format!("/{number}"), &chunk.to_string())]));
         futures::executor::block_on(futures::future::join_all(writes));
     }
