@@ -79,7 +79,7 @@ mod guest {
     fn log_panics() {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
-            std::panic::set_hook(Box::new(|panic| imports::log(imports::Level::Error, &panic.to_string())))
+            std::panic::set_hook(Box::new(|panic| imports::log(imports::Level::Error, &panic.to_string())));
         });
     }
 
