@@ -24,6 +24,9 @@ mod subtasks;
 mod table;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use axum::{Router, routing::any};
