@@ -70,7 +70,7 @@ pub(crate) fn resources(group: &str, version: &str) -> Option<Value> {
 /// Name, kind and verbs of a kind's subresources.
 fn subresources(kind: &Kind) -> Vec<(&'static str, Value, &'static [&'static str])> {
     const VERBS: &[&str] = &["get", "patch", "update"];
-    let own = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+    let own = json!({"group": kind.group, "version": kind.version, "kind": kind.name});
     let scale = json!({"group": "autoscaling", "version": "v1", "kind": "Scale"});
     let mut found = Vec::new();
     if kind.has_scale {
@@ -85,7 +85,7 @@ fn subresources(kind: &Kind) -> Vec<(&'static str, Value, &'static [&'static str
 fn legacy_entries(kind: &Kind) -> Vec<Value> {
     let mut entry = json!({
         "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
-        "kind": kind.kind, "verbs": kind.verbs,
+        "kind": kind.name, "verbs": kind.verbs,
     });
     if !kind.short_names.is_empty() {
         entry["shortNames"] = json!(kind.short_names);
@@ -143,7 +143,7 @@ fn aggregated_entry(kind: &Kind) -> Value {
         .collect();
     let mut entry = json!({
         "resource": kind.plural,
-        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
+        "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.name},
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": kind.singular, "verbs": kind.verbs,
     });

@@ -43,7 +43,8 @@ pub(crate) struct Column {
 pub(crate) struct Kind {
     pub(crate) group: &'static str,
     pub(crate) version: &'static str,
-    pub(crate) kind: &'static str,
+    /// `Job`.
+    pub(crate) name: &'static str,
     pub(crate) plural: &'static str,
     pub(crate) singular: &'static str,
     pub(crate) short_names: Vec<String>,
@@ -92,7 +93,7 @@ impl Kind {
         Subject {
             group: self.group.to_owned(),
             resource: self.plural.to_owned(),
-            kind: self.kind.to_owned(),
+            kind: self.name.to_owned(),
             name: name.to_owned(),
         }
     }
@@ -169,7 +170,7 @@ fn ours<K: CustomResourceExt>(
     Kind {
         group: GROUP,
         version: VERSION,
-        kind,
+        name: kind,
         plural,
         singular,
         short_names: texts(&crd["spec"]["names"]["shortNames"]),
@@ -211,7 +212,7 @@ fn core(group: &'static str, names: [&'static str; 3], short: &str, namespaced: 
     Kind {
         group,
         version: "v1",
-        kind,
+        name: kind,
         plural,
         singular,
         short_names: short.split_whitespace().map(str::to_owned).collect(),

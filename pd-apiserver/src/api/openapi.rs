@@ -87,10 +87,10 @@ fn document(group: &str, version: &str) -> Value {
 /// `dev.processdistro.v1.Job`.
 fn schema_name(kind: &Kind) -> String {
     match kind.group {
-        "" => format!("io.k8s.api.core.{}.{}", kind.version, kind.kind),
+        "" => format!("io.k8s.api.core.{}.{}", kind.version, kind.name),
         group => {
             let reversed: Vec<_> = group.split('.').rev().collect();
-            format!("{}.{}.{}", reversed.join("."), kind.version, kind.kind)
+            format!("{}.{}.{}", reversed.join("."), kind.version, kind.name)
         }
     }
 }
@@ -100,7 +100,7 @@ fn reference(name: &str) -> Value {
 }
 
 fn group_version_kind(kind: &Kind) -> Value {
-    json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
+    json!({"group": kind.group, "version": kind.version, "kind": kind.name})
 }
 
 fn schema(kind: &Kind) -> Value {
@@ -121,7 +121,7 @@ fn list_schema(kind: &Kind) -> Value {
             "items": {"type": "array", "items": reference(&schema_name(kind))},
         },
         "x-kubernetes-group-version-kind":
-            [{"group": kind.group, "version": kind.version, "kind": format!("{}List", kind.kind)}],
+            [{"group": kind.group, "version": kind.version, "kind": format!("{}List", kind.name)}],
     })
 }
 
@@ -181,10 +181,8 @@ fn add_paths(kind: &Kind, paths: &mut Map<String, Value>) {
     let allows = |verb: &str| kind.verbs.contains(&verb);
     let path_parameter =
         |name: &str| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}});
-    let (scope, mut parameters) = match kind.namespaced {
-        true => ("/namespaces/{namespace}", vec![path_parameter("namespace")]),
-        false => ("", Vec::new()),
-    };
+    let (scope, mut parameters) =
+        if kind.namespaced { ("/namespaces/{namespace}", vec![path_parameter("namespace")]) } else { ("", Vec::new()) };
     let base = format!("/{}{scope}/{}", root(kind.group, kind.version), kind.plural);
 
     let mut collection = json!({"parameters": parameters});
@@ -234,7 +232,7 @@ mod tests {
                 .filter_map(|path| path.get("patch"))
                 .find(|patch| patch["x-kubernetes-group-version-kind"] == group_version_kind(kind));
             let parameters = patch.expect("a patch operation")["parameters"].as_array().expect("parameters");
-            assert!(parameters.iter().any(|parameter| parameter["name"] == "fieldValidation"), "{}", kind.kind);
+            assert!(parameters.iter().any(|parameter| parameter["name"] == "fieldValidation"), "{}", kind.name);
         }
     }
 

@@ -59,7 +59,7 @@ pub(crate) fn list(call: &Call, form: Form, list: &ListResult) -> Response {
             "items": list.objects.iter().map(partial).collect::<Vec<_>>(),
         }),
         Form::Json | Form::Discovery(_) => json!({
-            "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(), "metadata": metadata,
+            "kind": format!("{}List", kind.name), "apiVersion": kind.api_version(), "metadata": metadata,
             "items": list.objects,
         }),
     })

@@ -110,7 +110,7 @@ fn built_in_columns(rules: Rules) -> &'static [(&'static str, i64)] {
 fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
     let name = object["metadata"]["name"].clone();
     let age = json!(age(text(&object["metadata"]["creationTimestamp"]), now));
-    let built_in = match kind.rules {
+    match kind.rules {
         Rules::Namespace => vec![name, object["status"]["phase"].clone(), age],
         Rules::Node => node_cells(object, name, age),
         Rules::Event => event_cells(object, now),
@@ -128,10 +128,9 @@ fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         _ if kind.columns.is_empty() => vec![name, age],
         _ => {
             let declared = kind.columns.iter().map(|column| cell(column, object, now));
-            return std::iter::once(name).chain(declared).collect();
+            std::iter::once(name).chain(declared).collect()
         }
-    };
-    built_in
+    }
 }
 
 /// The cell of a declared column; null when the object has no such value.

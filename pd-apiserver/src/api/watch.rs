@@ -28,10 +28,10 @@ use super::{
 use crate::store::{Change, Changes, StoreError};
 
 /// Time between bookmarks, as upstream.
-const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+const BOOKMARK_PERIOD: Duration = Duration::from_mins(1);
 /// Least time a watch without `timeoutSeconds` lasts; up to as much again is added at random, so that the
 /// watches of a restarted server do not end together. kubectl exits silently when a watch ends.
-const TIMEOUT_MIN: Duration = Duration::from_secs(30 * 60);
+const TIMEOUT_MIN: Duration = Duration::from_mins(30);
 /// Events rendered ahead of a slow client.
 const EVENTS_AHEAD: usize = 64;
 /// Pause after having lagged behind, so that a store that is going down is not asked in a hot loop.
@@ -223,7 +223,7 @@ impl Stream {
         let object = match self.form {
             Form::Table => {
                 let object = json!({
-                    "kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata,
+                    "kind": kind.name, "apiVersion": kind.api_version(), "metadata": metadata,
                 });
                 let mut table = table(kind, &[], metadata, IncludeObject::None, jiff::Timestamp::now());
                 table["rows"] = json!([{"cells": [], "object": object}]);
@@ -233,7 +233,7 @@ impl Stream {
                 "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
             }),
             Form::Json | Form::Discovery(_) => {
-                json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata})
+                json!({"kind": kind.name, "apiVersion": kind.api_version(), "metadata": metadata})
             }
         };
         self.write(&json!({"type": "BOOKMARK", "object": object})).await

@@ -126,7 +126,7 @@ fn check_type(kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
     let Some(map) = object.as_object_mut() else {
         return Err(ApiError::BadRequest("the body must be one object, as JSON or YAML".to_owned()));
     };
-    for (key, wanted) in [("apiVersion", kind.api_version()), ("kind", kind.kind.to_owned())] {
+    for (key, wanted) in [("apiVersion", kind.api_version()), ("kind", kind.name.to_owned())] {
         match map.get(key).map_or("", text) {
             "" => {
                 map.insert(key.to_owned(), wanted.into());

@@ -29,7 +29,7 @@ pub(super) fn check(kind: &Kind, object: &mut Value, findings: &mut Findings) ->
         Rules::Job | Rules::Task | Rules::Assignment | Rules::Subtask | Rules::Token => return Ok(()),
     };
     let back =
-        back.map_err(|error| ApiError::BadRequest(format!("cannot decode the body as {}: {error}", kind.kind)))?;
+        back.map_err(|error| ApiError::BadRequest(format!("cannot decode the body as {}: {error}", kind.name)))?;
     prune(object, &back, "", findings);
     Ok(())
 }
@@ -51,17 +51,13 @@ fn is_empty(value: &Value) -> bool {
 /// Drops from `object` what is not in `back`.
 fn prune(object: &mut Value, back: &Value, path: &str, findings: &mut Findings) {
     match (object, back) {
-        (Value::Object(map), Value::Object(known)) => map.retain(|key, value| match known.get(key) {
-            Some(back) => {
+        (Value::Object(map), Value::Object(known)) => map.retain(|key, value| {
+            if let Some(back) = known.get(key) {
                 prune(value, back, &super::walk::join(path, key), findings);
-                true
+            } else if !is_empty(value) {
+                findings.unknown(path, key, &Map::new());
             }
-            None => {
-                if !is_empty(value) {
-                    findings.unknown(path, key, &Map::new());
-                }
-                false
-            }
+            known.contains_key(key)
         }),
         (Value::Array(list), Value::Array(known)) => {
             for (at, (item, back)) in list.iter_mut().zip(known).enumerate() {

@@ -66,7 +66,6 @@ fn has_right_type(schema: &Value, value: &Value) -> bool {
         return value.is_string() || value.is_i64() || value.is_u64();
     }
     match schema["type"].as_str() {
-        None => true,
         Some("object") => value.is_object(),
         Some("array") => value.is_array(),
         Some("string") => value.is_string(),
@@ -75,7 +74,7 @@ fn has_right_type(schema: &Value, value: &Value) -> bool {
         Some("integer") => {
             value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
         }
-        Some(_) => true,
+        _ => true,
     }
 }
 
@@ -122,7 +121,7 @@ fn walk_array(schema: &Value, list: &mut [Value], path: &str, findings: &mut Fin
     for (at, item) in list.iter().enumerate() {
         let key: Vec<_> = keys.iter().map(|key| &item[*key]).collect();
         if seen.contains(&key) {
-            let message = format!("Duplicate value: {}", Value::from_iter(key.iter().copied().cloned()));
+            let message = format!("Duplicate value: {}", key.iter().copied().cloned().collect::<Value>());
             findings.causes.push(Cause::new(reasons::DUPLICATE, format!("{path}[{at}]"), message));
         }
         seen.push(key);
@@ -137,7 +136,9 @@ fn check_scalar(schema: &Value, value: &Value, path: &str, findings: &mut Findin
         let mut message = format!("Unsupported value: {value}: supported values: {}", names.join(", "));
         let texts = allowed.iter().filter_map(Value::as_str);
         if let Some(nearest) = value.as_str().and_then(|word| super::nearest(word, texts)) {
-            message.push_str(&format!("; did you mean \"{nearest}\"?"));
+            message.push_str("; did you mean \"");
+            message.push_str(nearest);
+            message.push_str("\"?");
         }
         findings.causes.push(Cause::new(reasons::NOT_SUPPORTED, path, message));
     }

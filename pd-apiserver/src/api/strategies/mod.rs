@@ -171,7 +171,7 @@ pub(crate) fn conceal(kind: &Kind, object: &mut Value) {
 pub(crate) fn has_no_finalizers(object: &Value) -> bool {
     let is_empty = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
     let is_namespace = object["kind"] == "Namespace" && object["apiVersion"] == "v1";
-    is_empty(&object["metadata"]["finalizers"]) && !(is_namespace && !is_empty(&object["spec"]["finalizers"]))
+    is_empty(&object["metadata"]["finalizers"]) && (!is_namespace || is_empty(&object["spec"]["finalizers"]))
 }
 
 /// Why an object may never be deleted, if so.
