@@ -1,6 +1,6 @@
 //! `pd-apiserver`: parses the command line and serves until it is told to stop.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Parser;
 use pd_apiserver::{cli::Options, run};
@@ -11,9 +11,9 @@ use tracing_subscriber::EnvFilter;
 async fn main() -> ExitCode {
     let options = Options::parse();
     let filter = EnvFilter::try_from_env("PD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let outcome = async { run(options, stop_signal()?).await }.await;
-    if let Err(error) = outcome {
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    if let Err(error) = async { run(options, stop_signal()?).await }.await {
         tracing::error!(error = format!("{error:#}"), "pd-apiserver failed");
         return ExitCode::FAILURE;
     }
