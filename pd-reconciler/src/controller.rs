@@ -2,13 +2,14 @@
 //! long as something changes. No fixed tick: it sleeps until news comes or the plan asked to be woken.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use kube::Client;
-use pd_plan::Policy;
+use pd_plan::{Plan, Policy};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -38,6 +39,14 @@ pub(crate) struct Controller {
     wake_at: Option<Timestamp>,
     /// Plans in a row of which a write failed.
     failures: u32,
+    /// Jobs and nodes, by UID, of which a write was refused: left alone for a while.
+    held: BTreeMap<String, Held>,
+}
+
+/// Since a write was refused.
+struct Held {
+    refusals: u32,
+    until: Timestamp,
 }
 
 impl Controller {
@@ -52,6 +61,7 @@ impl Controller {
             is_stale: true,
             wake_at: None,
             failures: 0,
+            held: BTreeMap::new(),
         }
     }
 
@@ -88,7 +98,7 @@ impl Controller {
         let now = self.clock.now();
         let snapshot = self.view.snapshot(now, self.policy.lost_after);
         let started = Instant::now();
-        let plan = pd_plan::plan(&snapshot, now, &self.policy);
+        let mut plan = pd_plan::plan(&snapshot, now, &self.policy);
         self.metrics.planned(started, plan.counts);
         self.view.remember(&snapshot, &plan);
         for note in &plan.notes {
@@ -96,11 +106,24 @@ impl Controller {
         }
         self.is_stale = false;
         self.wake_at = plan.wake_at;
+        self.leave_alone(&mut plan, now);
         if !plan.actions.is_empty() {
             let outcome = execute::execute(&self.client, &self.view, plan, now, &self.metrics).await;
             self.settle(outcome);
         }
         self.metrics.set_jobs(self.view.states());
+    }
+
+    /// Takes out of the plan what concerns jobs and nodes that are held.
+    fn leave_alone(&mut self, plan: &mut Plan, now: Timestamp) {
+        let known = |uid: &str| plan.memories.contains_key(uid);
+        self.held.retain(|uid, held| held.until > now || known(uid));
+        let held = &self.held;
+        let is_held = |uid: Option<&str>| uid.and_then(|uid| held.get(uid)).is_some_and(|held| held.until > now);
+        plan.actions.retain(|action| !is_held(action.uid()));
+        if let Some(at) = self.held.values().map(|held| held.until).filter(|until| *until > now).min() {
+            self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+        }
     }
 
     /// Takes the answers in; decides when to look again.
@@ -109,13 +132,17 @@ impl Controller {
         self.is_stale |= !outcome.written.is_empty();
         outcome.written.into_iter().for_each(|written| self.view.wrote(written));
         outcome.events.into_iter().for_each(|event| self.recorder.record(now, event));
+        for uid in outcome.refused {
+            let held = self.held.entry(uid).or_insert(Held { refusals: 0, until: now });
+            held.refusals = held.refusals.saturating_add(1);
+            held.until = now.saturating_add(backoff(held.refusals)).unwrap_or(Timestamp::MAX);
+            let at = held.until;
+            self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+        }
         self.failures = if outcome.failures > 0 { self.failures.saturating_add(1) } else { 0 };
         if outcome.failures > 0 {
-            let (first, longest) = AFTER_FAILURE;
-            let delay = first.saturating_mul(1 << (self.failures - 1).min(10)).min(longest);
-            // Others' news would only make us fail faster.
             self.is_stale = false;
-            self.wake(now, delay);
+            self.wake(now, backoff(self.failures));
         } else if outcome.conflicts > 0 {
             self.wake(now, AFTER_CONFLICT);
         }
@@ -125,6 +152,12 @@ impl Controller {
         let at = now.saturating_add(delay).unwrap_or(Timestamp::MAX);
         self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
+}
+
+/// Delay after that many failures in a row.
+fn backoff(failures: u32) -> Duration {
+    let (first, longest) = AFTER_FAILURE;
+    first.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(longest)
 }
 
 /// Sleeps until `at`; for ever when there is nothing to wait for.

@@ -22,6 +22,8 @@ use crate::{
 const CALLS_MAX: usize = 32;
 /// Time that one call may take.
 const CALL_TIME_MAX: Duration = Duration::from_secs(10);
+/// Characters of an action in a log line: a merge order lists every segment.
+const TOLD_CHARS_MAX: usize = 300;
 /// Who we are in managedFields.
 const FIELD_MANAGER: &str = "pd-reconciler";
 
@@ -32,8 +34,10 @@ pub(crate) struct Outcome {
     pub(crate) written: Vec<Written>,
     /// Writes that somebody else's write came before: the watch will say more.
     pub(crate) conflicts: u64,
-    /// Writes that failed otherwise.
+    /// Writes that got no answer: the API server is away or overloaded.
     pub(crate) failures: u64,
+    /// UIDs of jobs and nodes of which a write was refused: trying again at once cannot help.
+    pub(crate) refused: BTreeSet<String>,
     /// Events whose writes succeeded.
     pub(crate) events: Vec<Event>,
 }
@@ -51,7 +55,8 @@ enum WriteError {
 
 /// One API call with what it is about.
 struct Call {
-    job_uid: Option<String>,
+    /// UID of the job or the node.
+    uid: Option<String>,
     told: String,
     kind: &'static str,
     action: Action,
@@ -71,7 +76,7 @@ pub(crate) async fn execute(client: &Client, view: &View, plan: Plan, now: Times
         }
     }
     for calls in [first, second] {
-        let calls = calls.into_iter().filter(|call| call.job_uid.as_ref().is_none_or(|uid| !spoilt.contains(uid)));
+        let calls = calls.into_iter().filter(|call| call.uid.as_ref().is_none_or(|uid| !spoilt.contains(uid)));
         let calls: Vec<Call> = calls.collect();
         let answers = stream::iter(calls)
             .map(|call| async move {
@@ -85,24 +90,14 @@ pub(crate) async fn execute(client: &Client, view: &View, plan: Plan, now: Times
             take(call, answer, &mut outcome, &mut spoilt, metrics);
         }
     }
-    let is_told = |event: &Event| !spoilt.contains(event_uid(event));
+    let is_told = |event: &Event| !spoilt.contains(event.about.uid());
     outcome.events = events.into_iter().filter(is_told).collect();
     outcome
 }
 
-/// UID of the object of an event.
-fn event_uid(event: &Event) -> &str {
-    match &event.about {
-        pd_plan::About::Job { uid, .. } | pd_plan::About::Node { uid, .. } => uid,
-    }
-}
-
 impl Call {
     fn new(action: Action) -> Self {
-        let job_uid = match &action {
-            Action::SetNodeReady { uid, .. } => Some(uid.clone()),
-            action => action.job_uid().map(str::to_owned),
-        };
+        let uid = action.uid().map(str::to_owned);
         let kind = match action {
             Action::CreateAssignment(_) => "create_assignment",
             Action::ReplaceAssignment { .. } => "replace_assignment",
@@ -110,8 +105,8 @@ impl Call {
             Action::SetNodeReady { .. } => "node_ready",
             Action::EmitEvent(_) => "event",
         };
-        let told = action.to_string();
-        Self { job_uid, told, kind, action }
+        let told = action.to_string().chars().take(TOLD_CHARS_MAX).collect();
+        Self { uid, told, kind, action }
     }
 }
 
@@ -132,14 +127,17 @@ fn take(
         Err(error) if is_conflict(&error) => {
             tracing::debug!(action = call.told, %error, "somebody wrote before us; planning anew");
             outcome.conflicts += 1;
-            spoilt.extend(call.job_uid);
+            spoilt.extend(call.uid);
             "conflict"
         }
         Err(error) => {
             let source = std::error::Error::source(&error).map(ToString::to_string);
             tracing::warn!(action = call.told, %error, source, "write failed; planning anew");
-            outcome.failures += 1;
-            spoilt.extend(call.job_uid);
+            match call.uid.as_ref().filter(|_| is_refusal(&error)) {
+                Some(uid) => drop(outcome.refused.insert(uid.clone())),
+                None => outcome.failures += 1,
+            }
+            spoilt.extend(call.uid);
             "error"
         }
     };
@@ -153,6 +151,11 @@ fn is_conflict(error: &WriteError) -> bool {
         WriteError::Gone => true,
         WriteError::Refused(_) | WriteError::TimedOut => false,
     }
+}
+
+/// True when the API server understood the write and will not have it.
+fn is_refusal(error: &WriteError) -> bool {
+    matches!(error, WriteError::Refused(kube::Error::Api(status)) if matches!(status.code, 400..=428))
 }
 
 async fn write(client: &Client, view: &View, action: &Action, now: Timestamp) -> Result<Written, WriteError> {

@@ -56,7 +56,8 @@ pub struct AssignmentSpec {
     /// was withdrawn, and the node drops it unless it has started.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<Grant>,
-    /// Most slots to use at once; absent: all of the node's.
+    /// Most slots to use at once; absent: all of the node's. 0: what runs is interrupted, its results are not
+    /// wanted any more. The plan and the merge call are not bound by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<u32>,
     /// Run the task's merge call over these parts and report the result.

@@ -131,15 +131,24 @@ impl Plan {
 }
 
 impl Action {
-    /// UID of the job that the write belongs to.
-    pub fn job_uid(&self) -> Option<&str> {
+    /// UID of the job or, for what is about a node alone, of the node.
+    pub fn uid(&self) -> Option<&str> {
         match self {
             Self::CreateAssignment(assignment) | Self::ReplaceAssignment { assignment, .. } => {
                 Some(&assignment.spec.job.uid)
             }
             Self::WriteJobStatus { job, .. } => job.metadata.uid.as_deref(),
-            Self::EmitEvent(Event { about: About::Job { uid, .. }, .. }) => Some(uid),
-            Self::SetNodeReady { .. } | Self::EmitEvent(_) => None,
+            Self::SetNodeReady { uid, .. } => Some(uid),
+            Self::EmitEvent(event) => Some(event.about.uid()),
+        }
+    }
+}
+
+impl About {
+    /// UID of the object.
+    pub fn uid(&self) -> &str {
+        match self {
+            Self::Job { uid, .. } | Self::Node { uid, .. } => uid,
         }
     }
 }

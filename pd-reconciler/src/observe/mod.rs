@@ -165,7 +165,7 @@ impl View {
     /// Keeps what the plan wants remembered, and sets jobs aside that are over.
     pub(crate) fn remember(&mut self, snapshot: &Snapshot, plan: &Plan) {
         self.memories.clone_from(&plan.memories);
-        let busy: BTreeSet<&str> = plan.actions.iter().filter_map(pd_plan::Action::job_uid).collect();
+        let busy: BTreeSet<&str> = plan.actions.iter().filter_map(pd_plan::Action::uid).collect();
         for facts in &snapshot.jobs {
             let uid = facts.job.metadata.uid.as_deref().unwrap_or_default();
             if is_over(&facts.job) && !busy.contains(uid) {

@@ -63,7 +63,7 @@ fn a_renewal_wakes_the_plan_only_for_a_node_that_is_not_ready() {
     let mut view = View::default();
     let mut lost = node();
     view.nodes.put(lost.clone());
-    let mut take = |view: &mut View, second, renewed| {
+    let take = |view: &mut View, second, renewed| {
         view.take(Observed::Leases(at(second), leases(renewed)), at(second), LOST_AFTER)
     };
     assert!(!take(&mut view, 0, "x"));

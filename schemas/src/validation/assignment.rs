@@ -19,9 +19,6 @@ pub fn validate_assignment(spec: &AssignmentSpec) -> Vec<FieldError> {
             errors.push(FieldError::required(path.child(field), "must name one object for good"));
         }
     }
-    if spec.slots == Some(0) {
-        errors.push(FieldError::invalid(path.child("slots"), 0, "must be greater than or equal to 1"));
-    }
     let subtasks = spec.layout.as_ref().map(|layout| layout.subtasks);
     if let Some(subtasks) = subtasks.filter(|subtasks| *subtasks > SUBTASKS_MAX) {
         let rule = format!("must be less than or equal to {SUBTASKS_MAX}");
