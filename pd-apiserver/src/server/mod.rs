@@ -4,6 +4,7 @@
 
 mod authenticate;
 mod health;
+mod linger;
 mod listener;
 pub(crate) mod status;
 #[cfg(test)]
@@ -137,6 +138,7 @@ fn router(state: &ApiState, metrics: &Arc<Metrics>) -> Router {
         .merge(health::router(health_state))
         .layer(middleware::from_fn_with_state(tokens, authenticate::authenticate))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(linger::linger))
         .layer(middleware::from_fn_with_state(Arc::clone(metrics), metrics::measure))
 }
 

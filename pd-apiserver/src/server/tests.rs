@@ -195,6 +195,7 @@ async fn artifacts_travel_and_survive_a_restart() {
     assert_eq!(cluster.ask(Some(&node), &format!("HEAD {path}"), b"").await.0, 200);
     let viewer = cluster.issue("v", groups::VIEWERS);
     assert_eq!(cluster.ask(Some(&viewer), &format!("PUT {path}"), &bytes).await.0, 403);
+    assert_eq!(cluster.ask(None, &format!("PUT {path}"), &bytes).await.0, 401);
     cluster.stop().await;
 }
 
