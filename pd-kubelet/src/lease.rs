@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api,
-    api::{ObjectMeta, PostParams},
+    api::{ObjectMeta, Patch, PostParams},
 };
 use schemas::well_known::NODE_LEASE_NAMESPACE;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -67,11 +67,13 @@ async fn renew(api: &Api<Lease>, name: &str, held: Option<Lease>) -> Result<Opti
         Some(lease) => Some(lease),
         None => client::timed_within(RENEW_TIMEOUT, "read the Lease", async { api.get_opt(name).await }).await?,
     };
-    let params = PostParams::default();
+    let (params, apply) = (PostParams::default(), client::apply());
     let renewed = match held {
         None => {
             let lease = new_lease(name, now);
-            client::timed_within(RENEW_TIMEOUT, "create the Lease", async { api.create(&params, &lease).await }).await
+            // Applied and not posted, because the address of an apply says whose Lease it is.
+            let applied = async { api.patch(name, &apply, &Patch::Apply(&lease)).await };
+            client::timed_within(RENEW_TIMEOUT, "create the Lease", applied).await
         }
         Some(mut lease) => {
             let spec = lease.spec.get_or_insert_default();

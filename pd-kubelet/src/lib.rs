@@ -214,7 +214,7 @@ fn executor(options: &Options) -> Result<PathBuf, Error> {
 }
 
 /// An error and its causes in one line, for a log or a message.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -14,7 +14,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api,
-    api::{ObjectMeta, PostParams},
+    api::{ObjectMeta, Patch, PostParams},
 };
 use schemas::well_known::RESOURCE_SLOTS;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
@@ -76,31 +76,18 @@ async fn try_register(connection: &Connection, machine: &Machine) -> Result<Stri
     }
 }
 
+/// Server-side apply creates the Node or sets our labels on it; what others wrote on it stays.
 async fn register_once(api: &Api<Node>, machine: &Machine) -> Result<String, ClientError> {
     let name = &machine.name;
-    let params = PostParams::default();
-    let mut node = match client::timed("read the Node", async { api.get_opt(name).await }).await? {
-        None => {
-            let metadata =
-                ObjectMeta { name: Some(name.clone()), labels: Some(labels(machine)), ..ObjectMeta::default() };
-            let new = Node { metadata, ..Node::default() };
-            client::timed("create the Node", async { api.create(&params, &new).await }).await?
-        }
-        Some(mut node) => {
-            let present = node.metadata.labels.get_or_insert_default();
-            let before = present.clone();
-            present.extend(labels(machine));
-            if *present == before {
-                node
-            } else {
-                client::timed("label the Node", async { api.replace(name, &params, &node).await }).await?
-            }
-        }
-    };
+    let metadata = ObjectMeta { name: Some(name.clone()), labels: Some(labels(machine)), ..ObjectMeta::default() };
+    let (wanted, apply) = (Node { metadata, ..Node::default() }, client::apply());
+    let applied = async { api.patch(name, &apply, &Patch::Apply(&wanted)).await };
+    let mut node = client::timed("register the Node", applied).await?;
     let now = Timestamp::now();
     node.status = Some(status(machine, node.status.take().unwrap_or_default(), now));
-    let node =
-        client::timed("write the Node's status", async { api.replace_status(name, &params, &node).await }).await?;
+    let params = PostParams::default();
+    let written = async { api.replace_status(name, &params, &node).await };
+    let node = client::timed("write the Node's status", written).await?;
     Ok(node.metadata.uid.unwrap_or_default())
 }
 

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use backon::ExponentialBuilder;
 use http::Uri;
-use kube::{Client, Config};
+use kube::{Client, Config, api::PatchParams};
 use tokio::sync::watch;
 
 pub(crate) use artifacts::{ArtifactError, Artifacts};
@@ -206,6 +206,11 @@ pub(crate) async fn timed_within<T>(
         Ok(Err(source)) => Err(ClientError::Request { what, source: Box::new(source) }),
         Err(_) => Err(ClientError::Timeout { what, after }),
     }
+}
+
+/// Server-side apply under our name, over whoever else owns a field of ours.
+pub(crate) fn apply() -> PatchParams {
+    PatchParams::apply("pd-kubelet").force()
 }
 
 /// Tries for ever, at most every five seconds, with jitter so that a restarted server is not stampeded.
