@@ -261,7 +261,8 @@ async fn overdue(cluster: &Cluster, subject: &Subject<'_>, after: Duration) -> E
             return Error::Unschedulable { job: what, why };
         }
     }
-    let hint = format!("it goes on; `pdctl wait {what}` waits again, `pdctl describe {what}` says how it stands");
+    let goes_on = if subject.kind.is_job() { "it goes on; " } else { "" };
+    let hint = format!("{goes_on}`pdctl describe {what}` says how it stands");
     Error::Timeout { what, after, hint: Some(hint) }
 }
 

@@ -94,7 +94,17 @@ async fn dispatch(state: ApiState, parts: Parts, body: Body) -> Result<Response,
     let options = Options::parse(&parts.uri)?;
     let verb = allowed_verb(&parts.method, &target, &options)?;
     let call = Call { agent: agent(&parts.headers), now: now(), state, identity, target, options };
-    authorize(&call, verb)?;
+    // The name of what is to be created stands in the body, and a node may create only what bears its own.
+    let body = if verb == "create" && call.node().is_some() {
+        let bytes = read(body).await?;
+        let name =
+            media::decode(&parts.headers, &bytes).map(|document| text(&document.value["metadata"]["name"]).to_owned());
+        authorize(&call.for_name(&name.unwrap_or_default()), verb)?;
+        Body::from(bytes)
+    } else {
+        authorize(&call, verb)?;
+        body
+    };
     answer(call, verb, &parts.headers, body).await
 }
 

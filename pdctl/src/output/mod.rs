@@ -82,6 +82,7 @@ pub(crate) fn stdout_is_terminal() -> bool {
 
 /// Prints objects as a whole: one as itself, several as a `List`.
 pub(crate) fn objects(format: &Format, objects: Vec<Value>, as_list: bool) -> Result<()> {
+    let objects: Vec<Value> = objects.into_iter().map(identity_first).collect();
     let whole = || match (as_list, objects.as_slice()) {
         (false, [one]) => one.clone(),
         _ => json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": objects}),
@@ -115,6 +116,17 @@ pub(crate) fn json_text(value: &Value) -> String {
 /// YAML. Its writer escapes control characters.
 pub(crate) fn yaml_text(value: &Value) -> Result<String> {
     serde_yaml::to_string(value).map_err(|error| Error::invalid(format!("cannot write the object as YAML: {error}")))
+}
+
+/// As a person writes a manifest: apiVersion and kind above everything else.
+fn identity_first(object: Value) -> Value {
+    let Value::Object(mut fields) = object else { return object };
+    let mut ordered = serde_json::Map::new();
+    for field in ["apiVersion", "kind", "metadata"] {
+        ordered.extend(fields.shift_remove(field).map(|value| (field.to_owned(), value)));
+    }
+    ordered.extend(fields);
+    Value::Object(ordered)
 }
 
 /// Without the bookkeeping of server-side apply, which nobody reads.

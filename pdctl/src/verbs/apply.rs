@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, fmt};
 
 use clap::ValueEnum;
-use kube::core::Status;
+use kube::{
+    api::{DeleteParams, Preconditions},
+    core::Status,
+};
 use serde_json::Value;
 
 use crate::{
@@ -104,11 +107,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
         }
     }
     uploads.send(&cluster).await?;
-    let how = How { dry_run: false, ..how };
-    for item in &items {
-        let (change, stored) = apply(&cluster, item, how).await?;
-        tell(&args, vec![(item.document.full_name(), change.to_string(), stored)])?;
-    }
+    apply_all(&cluster, &args, &items, How { dry_run: false, ..how }).await?;
     if args.wait { wait_for_jobs(&cluster, &items, args.timeout).await } else { Ok(()) }
 }
 
@@ -216,6 +215,50 @@ fn is_to_come(status: &Status, item: &Item<'_>, items: &[Item<'_>]) -> bool {
     let is_about_task =
         status.code == 422 && !causes.is_empty() && causes.iter().all(|cause| cause.field == "spec.task.name");
     (item.has_uploads && only_inputs(status)) || (task_comes && is_about_task)
+}
+
+/// Stores everything in order, or nothing new: what could be checked in part only may be refused when its
+/// turn comes, and then what this apply has created before it is removed again.
+async fn apply_all(cluster: &Cluster, args: &Args, items: &[Item<'_>], how: How) -> Result<()> {
+    let mut done: Vec<(&Item<'_>, Change, Value)> = Vec::new();
+    for item in items {
+        match apply(cluster, item, how).await {
+            Ok((change, stored)) => done.push((item, change, stored)),
+            Err(error) => {
+                if matches!(error, Error::Manifests(_) | Error::Refused { .. }) {
+                    undo(cluster, &mut done).await;
+                }
+                tell(args, told(done))?;
+                return Err(error);
+            }
+        }
+    }
+    tell(args, told(done))
+}
+
+/// Removes what was created just now, the newest first; what cannot be removed stays in the list.
+async fn undo(cluster: &Cluster, done: &mut Vec<(&Item<'_>, Change, Value)>) {
+    let mut kept = Vec::new();
+    while let Some((item, change, stored)) = done.pop() {
+        let name = item.document.full_name();
+        let uid = stored["metadata"]["uid"].as_str().map(str::to_owned);
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid, resource_version: None }),
+            ..DeleteParams::default()
+        };
+        let api = item.kind.api(cluster, Some(&item.namespace));
+        if change == Change::Created && api.delete(item.document.name(), &params).await.is_ok() {
+            output::note(&format!("{name} removed again, because of the error below"));
+        } else {
+            kept.push((item, change, stored));
+        }
+    }
+    kept.reverse();
+    *done = kept;
+}
+
+fn told(done: Vec<(&Item<'_>, Change, Value)>) -> Vec<(String, String, Value)> {
+    done.into_iter().map(|(item, change, stored)| (item.document.full_name(), change.to_string(), stored)).collect()
 }
 
 async fn apply(cluster: &Cluster, item: &Item<'_>, how: How) -> Result<(Change, Value)> {
