@@ -18,7 +18,7 @@ use schemas::Assignment;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::MissedTickBehavior,
+    time::{Instant, MissedTickBehavior},
 };
 
 use crate::{
@@ -33,6 +33,8 @@ use work::{SetupState, Work};
 
 /// Housekeeping: what runs is shown, failed set-ups are tried again, a drained backlog is noticed.
 const TICK: Duration = Duration::from_millis(500);
+/// What a job has open is closed when nothing of it was asked for during this time: Assignments stay for days.
+const RELEASE_AFTER: Duration = Duration::from_secs(10);
 /// A set-up that failed is tried again after this, if nobody asks sooner.
 const SETUP_RETRY: Duration = Duration::from_secs(5);
 /// What the reporters get to bring everything to disk at the end.
@@ -180,6 +182,7 @@ impl Agent {
         }
         let was_shrunk = !object.spec.granted().is_superset(&work.object.spec.granted());
         work.object = object;
+        work.touched = Instant::now();
         work.setup.forgive();
         self.sync(&uid);
         if was_shrunk && let Some(work) = self.works.get(&uid) {
@@ -267,12 +270,16 @@ impl Agent {
     fn on_tick(&mut self) {
         let uids: Vec<String> = self.works.keys().cloned().collect();
         for uid in uids {
+            let busy = self.busy_slots(&uid) > 0;
             let Some(work) = self.works.get_mut(&uid) else { continue };
             if work.setup.failed_at().is_some_and(|at| at.elapsed() >= SETUP_RETRY) {
                 work.setup.forgive();
                 self.sync(&uid);
-            } else if self.busy_slots(&uid) > 0 {
+            } else if busy {
+                work.touched = Instant::now();
                 self.show(&uid);
+            } else if work.is_idle() && work.touched.elapsed() >= RELEASE_AFTER {
+                work.setup.release();
             }
         }
     }

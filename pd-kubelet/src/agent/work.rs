@@ -66,6 +66,13 @@ impl SetupState {
         }
     }
 
+    /// Closes what is open.
+    pub(super) fn release(&mut self) {
+        if matches!(self, Self::Ready { .. }) {
+            *self = Self::Missing;
+        }
+    }
+
     pub(super) fn job(&self) -> Option<&Arc<Job>> {
         match self {
             Self::Ready { job, .. } => Some(job),
@@ -97,6 +104,8 @@ pub(super) struct Work {
     pub calls: VecDeque<Call>,
     /// When it last got a slot, as a count of hand-outs.
     pub served: u64,
+    /// When it was last changed or busy.
+    pub touched: Instant,
     messages: mpsc::UnboundedSender<Message>,
 }
 
@@ -116,6 +125,7 @@ impl Work {
             fetching_parts: None,
             calls: VecDeque::new(),
             served: 0,
+            touched: Instant::now(),
             messages,
         }
     }
@@ -134,6 +144,13 @@ impl Work {
             merge: self.merge,
             setup: self.setup.view(),
         }
+    }
+
+    /// True when nothing waits for a slot and something has been done.
+    pub(super) fn is_idle(&self) -> bool {
+        let is_new = self.completed.is_empty() && self.failed.is_empty() && self.plan == Stage::Idle;
+        let is_merging = matches!(self.merge, Some((_, Stage::Underway)));
+        self.queue.is_empty() && self.calls.is_empty() && !is_merging && !is_new
     }
 
     /// What `choose` needs to know.

@@ -509,11 +509,11 @@ async fn pack_outputs(
     }
 }
 
-/// From a twentieth of a second to five, with jitter, for ever.
+/// From a twentieth of a second to two, with jitter, for ever.
 fn delays() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(5))
+        .with_max_delay(Duration::from_secs(2))
         .without_max_times()
         .with_jitter()
         .build()

@@ -99,13 +99,16 @@ pub(crate) struct Next {
 pub(crate) fn sync(spec: &AssignmentSpec, have: &Have<'_>) -> Next {
     let queue = queue(spec, have);
     let retained = retained(spec, have);
+    let calls = calls(spec, have);
     let mut steps = Vec::new();
     let with_layout = spec.layout.is_some();
+    // A new Assignment is set up before it grants anything; an old one only when there is something to do.
+    let is_wanted = !queue.is_empty() || !calls.is_empty() || is_new(have);
     match have.setup {
-        Setup::Missing => steps.push(Step::SetUp { with_layout }),
-        Setup::Ready { with_layout: false } if with_layout => steps.push(Step::SetUp { with_layout }),
-        Setup::Ready { .. } => steps.extend(calls(spec, have)),
-        Setup::Underway => {}
+        Setup::Missing if is_wanted => steps.push(Step::SetUp { with_layout }),
+        Setup::Ready { with_layout: false } if with_layout && is_wanted => steps.push(Step::SetUp { with_layout }),
+        Setup::Ready { .. } => steps.extend(calls),
+        Setup::Missing | Setup::Underway => {}
     }
     if !spec.plan && have.plan == Stage::Underway {
         steps.push(Step::StopPlan);
@@ -121,13 +124,21 @@ pub(crate) fn sync(spec: &AssignmentSpec, have: &Have<'_>) -> Next {
     Next { steps, queue, retained }
 }
 
+/// True when nothing has ever been done here.
+fn is_new(have: &Have<'_>) -> bool {
+    have.completed.is_none_or(IndexSet::is_empty)
+        && have.failed.is_none_or(BTreeMap::is_empty)
+        && have.plan == Stage::Idle
+        && have.merge.is_none()
+}
+
 /// The plan and the merge call, where they are due.
 fn calls(spec: &AssignmentSpec, have: &Have<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
     if spec.plan && spec.layout.is_none() && have.plan == Stage::Idle {
         steps.push(Step::Plan);
     }
-    if let (Some(order), Setup::Ready { with_layout: true }) = (&spec.merge, have.setup) {
+    if let Some(order) = spec.merge.as_ref().filter(|_| spec.layout.is_some()) {
         // One merge at a time: a newer order waits for the older call's end.
         let due = match have.merge {
             None => true,

@@ -88,6 +88,17 @@ fn a_layout_that_arrives_later_is_set_up_too() {
 }
 
 #[test]
+fn what_is_finished_is_not_set_up_again() {
+    let completed = set("0-5");
+    let have = Have { completed: Some(&completed), plan: Stage::Done, ..Have::default() };
+    assert_eq!(sync(&spec(&[(1, "0-5")]), &have), Next::default());
+    assert_eq!(sync(&spec(&[(1, "0-6")]), &have).steps, [Step::SetUp { with_layout: true }]);
+    let mut spec = spec(&[(1, "0-5")]);
+    spec.merge = Some(MergeOrder { parts: vec![], attempt: 1 });
+    assert_eq!(sync(&spec, &have).steps, [Step::SetUp { with_layout: true }]);
+}
+
+#[test]
 fn each_merge_order_is_answered_once() {
     let mut spec = spec(&[]);
     spec.merge = Some(MergeOrder { parts: vec![], attempt: 2 });
