@@ -126,12 +126,15 @@ fn need(hand: &Hand, hands: &[Hand], left: u64, policy: &Policy) -> u64 {
     if hand.outstanding >= low {
         return 0;
     }
-    let known: f64 = hands.iter().filter_map(|hand| hand.rate.map(|rate| rate * hand.slots)).sum();
-    let factored = left as f64 * rate / (2.0 * known);
+    // A node that has not reported yet is taken to be as fast as this one: it will want its share too.
+    let all: f64 = hands.iter().map(|hand| hand.rate.unwrap_or(rate) * hand.slots).sum();
+    let factored = left as f64 * rate / (2.0 * all);
     let most = rate * policy.grant_max.as_secs_f64();
     let per_slot = factored.max(rate * policy.grant_min.as_secs_f64()).min(most);
     let chunk = (per_slot * hand.slots).floor().max(1.0) as u64;
-    chunk.max(low - hand.outstanding)
+    // Near the end even the low-water mark may be more than the node's share of what is left.
+    let share = (left as f64 * rate * hand.slots / all).ceil().max(1.0) as u64;
+    chunk.max(low - hand.outstanding).min(share)
 }
 
 /// Below this many outstanding indexes a node is topped up: one runs on each slot, and what it can do until
