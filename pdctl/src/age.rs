@@ -31,6 +31,15 @@ fn two(seconds: i64, large: i64, large_name: &str, small: i64, small_name: &str)
     }
 }
 
+/// A measured span: `639ms`, `1.3s`, then as `human`.
+pub(crate) fn exact(milliseconds: i128) -> String {
+    match milliseconds {
+        ..1000 => format!("{}ms", milliseconds.max(0)),
+        1000..120_000 => format!("{:.1}s", milliseconds as f64 / 1000.0),
+        _ => human(milliseconds as i64 / 1000),
+    }
+}
+
 /// How long ago `then` was; a time to come is `in 3h`.
 pub(crate) fn since(then: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_second() - then.as_second();
@@ -71,6 +80,11 @@ mod tests {
         ] {
             assert_eq!(human(seconds), text, "{seconds}");
         }
+    }
+
+    #[test]
+    fn measured_spans_keep_their_digits() {
+        assert_eq!([-1, 639, 1292, 119_999, 150_000].map(exact), ["0ms", "639ms", "1.3s", "120.0s", "2m30s"]);
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(crate) enum Error {
     #[error("gave up after {} waiting for {what}", humantime::format_duration(*after))]
     Timeout { what: String, after: Duration, hint: Option<String> },
     /// The job ended in failure.
-    #[error("{job} failed: {}", text::plain(why))]
+    #[error("{job} failed: {}", text::one_line(why))]
     JobFailed { job: String, why: String, hint: Option<String> },
     /// No node can take it.
     #[error("{job} cannot be scheduled: {why}")]
@@ -207,7 +207,8 @@ impl Diagnosis {
         diagnostic.help = self.help.as_ref().map(|help| text::plain(help).into_owned());
         let report = match (&self.source, &self.label) {
             (Some((name, source)), Some((offset, length, beside))) => {
-                let label = LabeledSpan::new((!beside.is_empty()).then(|| beside.clone()), *offset, *length);
+                let (offset, length) = visible(source, *offset, *length);
+                let label = LabeledSpan::new((!beside.is_empty()).then(|| beside.clone()), offset, length);
                 Report::new(diagnostic.with_label(label)).with_source_code(NamedSource::new(name, source.to_string()))
             }
             (Some((name, _)), None) => {
@@ -223,6 +224,12 @@ impl Diagnosis {
             Err(_) => format!("error: {}", self.message),
         }
     }
+}
+
+/// What to underline: something that is missing at the end of a text is missing after its last character.
+fn visible(text: &str, offset: usize, length: usize) -> (usize, usize) {
+    let end = text.trim_end().len();
+    if offset < end { (offset, length) } else { (text[..end].char_indices().next_back().map_or(0, |(at, _)| at), 1) }
 }
 
 /// From a failed request, `doing` being what was attempted: `cannot list jobs`.
@@ -336,6 +343,19 @@ mod tests {
         assert!(text.contains("job.yaml:3:3"), "{text}");
         assert!(text.contains("  paralelism: 4"), "{text}");
         assert!(text.contains("did you mean `parallelism`?"), "{text}");
+    }
+
+    #[test]
+    fn what_is_missing_at_the_end_has_a_caret_too() {
+        let diagnosis = Diagnosis {
+            message: "not closed".to_owned(),
+            help: None,
+            source: Some(("x.yaml".to_owned(), "a: {b\n\n".into())),
+            label: Some((7, 0, String::new())),
+        };
+        let text = diagnosis.render(false);
+        assert!(text.contains("x.yaml:1:5") && text.contains('─'), "{text}");
+        assert_eq!(visible("", 0, 0), (0, 1));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use k8s_openapi::api::core::v1::Node;
 use kube::{Api, api::ListParams};
 use schemas::{Assignment, IndexSet, Job, condition, job::conditions};
 use tokio::time::{Instant, sleep};
@@ -60,15 +61,32 @@ async fn left(cluster: &Cluster, node: &str) -> Result<BTreeMap<String, u64>> {
     let api: Api<Assignment> = Api::all(cluster.client.clone());
     let params = ListParams::default().fields(&format!("spec.nodeName={node}"));
     let listed = api.list(&params).await.map_err(cluster.failed("cannot list the node's assignments"))?;
+    let is_ready = is_ready(cluster, node).await?;
     let mut left = BTreeMap::new();
     for assignment in listed.items {
-        let count = unfinished(&assignment);
+        // A node that is away cannot answer; what it had is given to others.
+        let unheard = u64::from(is_ready && !has_observed(&assignment));
+        let count = unfinished(&assignment).max(unheard);
         let namespace = assignment.metadata.namespace.as_deref().unwrap_or_default();
         if count > 0 && !is_over(cluster, namespace, &assignment).await? {
             left.insert(format!("{namespace}/{}", assignment.spec.job.name), count);
         }
     }
     Ok(left)
+}
+
+async fn is_ready(cluster: &Cluster, node: &str) -> Result<bool> {
+    let api: Api<Node> = Api::all(cluster.client.clone());
+    let node = api.get_opt(node).await.map_err(cluster.failed("cannot get the node"))?;
+    let conditions = node.and_then(|node| node.status).and_then(|status| status.conditions).unwrap_or_default();
+    Ok(conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
+}
+
+/// Whether the node has answered the newest spec. Before that it may be running what the spec no longer names:
+/// it says so (`retained`) in the same report in which it says that it has seen the spec.
+fn has_observed(assignment: &Assignment) -> bool {
+    let observed = assignment.status.as_ref().map_or(0, |status| status.observed_generation);
+    assignment.metadata.generation.is_none_or(|generation| observed >= generation)
 }
 
 /// Whether the job has ended: what is granted and not done of it will never be.
@@ -108,6 +126,7 @@ fn unfinished(assignment: &Assignment) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use schemas::Digest;
     use serde_json::json;
 
     use super::*;
@@ -119,7 +138,6 @@ mod tests {
                 "work": {"module": digest, "memory": "64Mi", "subtaskTimeout": "5m"}}, "status": status});
         serde_json::from_value(object).expect("an assignment")
     }
-    use schemas::Digest;
 
     #[test]
     fn what_has_succeeded_or_failed_is_not_left() {
@@ -132,5 +150,13 @@ mod tests {
         let running = json!({"running": [{"index": 3, "attempt": 1, "startedAt": "2026-01-01T00:00:00Z"}]});
         assert_eq!(unfinished(&assignment(json!([]), running)), 1);
         assert_eq!(unfinished(&assignment(json!([]), json!({}))), 0);
+    }
+
+    #[test]
+    fn a_spec_that_the_node_has_not_answered_may_hide_work() {
+        let mut assignment = assignment(json!([]), json!({"observedGeneration": 3}));
+        assert!(has_observed(&assignment));
+        assignment.metadata.generation = Some(4);
+        assert!(!has_observed(&assignment));
     }
 }

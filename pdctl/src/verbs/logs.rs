@@ -69,6 +69,8 @@ struct Source<'a> {
     node: &'a str,
     artifact: Option<Digest>,
     indexes: IndexSet,
+    /// Which try at them; of those that succeeded the last.
+    attempt: u32,
     /// How they failed.
     failure: Option<String>,
 }
@@ -81,22 +83,21 @@ fn sources<'a>(assignments: &'a [Assignment], args: &Args, wanted: Option<&Index
         let node = assignment.spec.node_name.as_str();
         let Some(status) = &assignment.status else { continue };
         for failure in &status.failures {
-            let reason = format!("attempt {} failed ({:?}): {}", failure.attempt, failure.outcome, failure.message);
+            let attempt = failure.attempt;
+            let reason = format!("attempt {attempt} failed ({:?}): {}", failure.outcome, failure.message);
             let indexes = chosen(&failure.indexes);
-            sources.extend(failure.logs.iter().map(|log| Source {
-                node,
-                artifact: Some(*log),
-                indexes: indexes.clone(),
-                failure: None,
-            }));
-            sources.push(Source { node, artifact: None, indexes, failure: Some(reason) });
+            let logged = failure.logs.iter().map(|log| (Some(*log), None));
+            for (artifact, failure) in logged.chain([(None, Some(reason))]) {
+                sources.push(Source { node, artifact, indexes: indexes.clone(), attempt, failure });
+            }
         }
         for segment in status.segments.iter().filter(|_| !args.failed) {
-            sources.push(Source { node, artifact: segment.logs, indexes: chosen(&segment.indexes), failure: None });
+            let indexes = chosen(&segment.indexes);
+            sources.push(Source { node, artifact: segment.logs, indexes, attempt: u32::MAX, failure: None });
         }
     }
     sources.retain(|source| !source.indexes.is_empty() && (source.artifact.is_some() || source.failure.is_some()));
-    sources.sort_by_key(|source| source.indexes.min());
+    sources.sort_by_key(|source| (source.indexes.min(), source.attempt));
     sources
 }
 

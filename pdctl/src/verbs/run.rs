@@ -7,6 +7,7 @@ use schemas::{ByteSize, Digest, Task};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    age,
     cli::Global,
     client::Cluster,
     errors::{Error, Result},
@@ -224,8 +225,7 @@ fn summary(name: &str, job: &DynamicObject) -> String {
     let status = status_of(job);
     let mut line = format!("job/{name} complete");
     if let (Some(start), Some(end)) = (status.start_time, status.completion_time) {
-        let span = std::time::Duration::from_millis(end.duration_since(start).as_millis().max(0) as u64);
-        let _ = write!(line, " in {}", humantime::format_duration(span));
+        let _ = write!(line, " in {}", age::exact(end.duration_since(start).as_millis()));
     }
     let _ = write!(line, ": {}", text::counted(status.subtasks.succeeded, "subtask"));
     let rate = status.throughput.filter(|rate| *rate > 0.0).map(progress::rate);

@@ -7,7 +7,7 @@ use crate::{
     client::{Cluster, name_of},
     errors::{Error, Result},
     follow::{self, End, Goal, Subject},
-    kinds::{self, Kinds},
+    kinds::{self, Kind, Kinds},
     output,
     progress::JobBar,
 };
@@ -55,45 +55,61 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     let kinds = Kinds::discover(&cluster).await?;
     let goal = args.goal.clone().unwrap_or(Goal::Terminal);
     let deadline = follow::deadline(args.timeout);
-    let mut worst: Option<Error> = None;
-    for target in kinds::targets(&kinds, &args.words)? {
-        if goal == Goal::Terminal && !target.kind.is_job() {
-            return Err(Error::usage(format!(
-                "only jobs end; for {} say --for=condition=NAME or --for=delete",
-                target.kind.resource.plural
-            )));
+    let subjects = subjects(&cluster, &args, &kinds, &goal).await?;
+    let mut exits = Vec::new();
+    for (kind, name) in &subjects {
+        let full = format!("{}/{name}", kind.full_name());
+        let mut bar = JobBar::for_kind(kind.is_job() && goal != Goal::Deleted, &full);
+        let subject = Subject { kind, namespace: &cluster.namespace, name, uid: None };
+        let end = follow::follow(&cluster, subject, &goal, deadline, &mut bar).await;
+        bar.clear();
+        match end.and_then(|end| tell(&full, &goal, end)) {
+            Ok(()) => {}
+            Err(error) if subjects.len() == 1 || matches!(error, Error::Unreachable { .. } | Error::OutputClosed) => {
+                return Err(error);
+            }
+            Err(error) => {
+                error.report();
+                exits.push(error.exit_code());
+            }
         }
-        let mut names = target.names.clone();
+    }
+    match exits.first() {
+        Some(exit) => Err(Error::Several { failed: exits.len(), all: subjects.len(), exit: *exit }),
+        None => Ok(()),
+    }
+}
+
+/// What the arguments name or select.
+async fn subjects<'k>(
+    cluster: &Cluster,
+    args: &Args,
+    kinds: &'k Kinds,
+    goal: &Goal,
+) -> Result<Vec<(&'k Kind, String)>> {
+    let mut subjects = Vec::new();
+    for target in kinds::targets(kinds, &args.words)? {
+        let plural = &target.kind.resource.plural;
+        if *goal == Goal::Terminal && !target.kind.is_job() {
+            return Err(Error::usage(format!("only jobs end; for {plural} say --for=condition=NAME or --for=delete")));
+        }
+        let mut names = target.names;
         if names.is_empty() {
             if args.selector.is_none() && !args.all {
                 return Err(Error::usage("name what to wait for, or use -l or --all"));
             }
             let params = ListParams { label_selector: args.selector.clone(), ..ListParams::default() };
-            let api = target.kind.api(&cluster, Some(&cluster.namespace));
-            let doing = format!("cannot list {}", target.kind.resource.plural);
-            let listed = follow::list_all(&api, params).await.map_err(cluster.failed(doing))?;
+            let api = target.kind.api(cluster, Some(&cluster.namespace));
+            let listed =
+                follow::list_all(&api, params).await.map_err(cluster.failed(format!("cannot list {plural}")))?;
             names = listed.iter().map(|object| name_of(object).to_owned()).collect();
             if names.is_empty() {
-                return Err(Error::not_found(format!("no {} to wait for", target.kind.resource.plural), None));
+                return Err(Error::not_found(format!("no {plural} to wait for"), None));
             }
         }
-        for name in names {
-            let subject = Subject { kind: target.kind, namespace: &cluster.namespace, name: &name, uid: None };
-            let full = format!("{}/{name}", target.kind.full_name());
-            let mut bar = JobBar::for_kind(target.kind.is_job() && goal != Goal::Deleted, &full);
-            let end = follow::follow(&cluster, subject, &goal, deadline, &mut bar).await;
-            bar.clear();
-            if let Err(error) = end.and_then(|end| tell(&full, &goal, end)) {
-                if matches!(error, Error::Unreachable { .. } | Error::Timeout { .. }) {
-                    return Err(error);
-                }
-                if let Some(earlier) = worst.replace(error) {
-                    earlier.report();
-                }
-            }
-        }
+        subjects.extend(names.into_iter().map(|name| (target.kind, name)));
     }
-    worst.map_or(Ok(()), Err)
+    Ok(subjects)
 }
 
 /// Says how it ended.
