@@ -61,7 +61,7 @@ impl Demo {
     }
 
     fn render(&mut self, output: &Path) -> Result<()> {
-        self.kubeconfig = read(self.pd_local().args(["kubeconfig", CLUSTER]))?.trim().to_owned();
+        read(self.pd_local().args(["kubeconfig", CLUSTER]))?.trim().clone_into(&mut self.kubeconfig);
         let start = Instant::now();
         run_command(self.pdctl().arg("apply").arg("-f").arg(root().join("manifests/mandelbrot.yaml")))?;
         run_command(self.pdctl().args(["wait", &format!("job/{JOB}")]))?;

@@ -11,7 +11,7 @@ use super::{noop, run_job, spread};
 use crate::Scenario;
 
 /// For one job; far above anything worth reporting.
-const JOB_TIME: Duration = Duration::from_secs(600);
+const JOB_TIME: Duration = Duration::from_mins(10);
 
 /// How to measure it.
 #[derive(clap::Args)]

@@ -60,13 +60,11 @@ impl State {
     pub fn node(&self, number_or_name: &str) -> Result<usize> {
         let by_name = self.nodes.iter().position(|node| node.name == number_or_name);
         let by_number = || number_or_name.parse().ok().filter(|number| *number < self.nodes.len());
-        match by_name.or_else(by_number) {
-            Some(position) => Ok(position),
-            None => {
-                let names: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
-                bail!("no node `{number_or_name}`: the cluster has {}", names.join(", "))
-            }
+        if let Some(position) = by_name.or_else(by_number) {
+            return Ok(position);
         }
+        let names: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+        bail!("no node `{number_or_name}`: the cluster has {}", names.join(", "))
     }
 }
 

@@ -132,9 +132,7 @@ fn need(hand: &Hand, hands: &[Hand], left: u64, policy: &Policy) -> u64 {
     let most = rate * policy.grant_max.as_secs_f64();
     let per_slot = factored.max(rate * policy.grant_min.as_secs_f64()).min(most);
     let chunk = (per_slot * hand.slots).floor().max(1.0) as u64;
-    // Near the end even the low-water mark may be more than the node's share of what is left.
-    let share = (left as f64 * rate * hand.slots / all).ceil().max(1.0) as u64;
-    chunk.max(low - hand.outstanding).min(share)
+    chunk.max(low - hand.outstanding)
 }
 
 /// Below this many outstanding indexes a node is topped up: one runs on each slot, and what it can do until

@@ -66,7 +66,10 @@ async fn without_a_version_the_present_state_comes_first() {
 async fn entering_and_leaving_a_selector_are_added_and_deleted() {
     let api = Api::with_task().await;
     api.post(JOBS, job("a")).await;
-    let mut events = Events::open(&api, &format!("{JOBS}?watch=1&labelSelector=on"), "").await;
+    // Without a version the first list would race the patches below.
+    let version = api.state.store.revision();
+    let query = format!("{JOBS}?watch=1&labelSelector=on&resourceVersion={version}");
+    let mut events = Events::open(&api, &query, "").await;
     let uri = format!("{JOBS}/a");
     api.patch(&uri, MERGE, json!({"metadata": {"labels": {"on": "1"}}})).await;
     api.patch(&uri, MERGE, json!({"metadata": {"labels": {"on": "2"}}})).await;
