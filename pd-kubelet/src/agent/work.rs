@@ -220,7 +220,7 @@ mod tests {
         let mut work = Work::new(Box::new(object), &Ledger::new("n".into()), messages);
         work.queue = [Stretch { attempt: 2, first: 5, last: 6 }, Stretch { attempt: 1, first: 10, last: 90 }].into();
         work.queued = 83;
-        work.pace.measured(100, 0.01);
+        work.pace.measured(100, 0.05);
         let runs: Vec<_> = std::iter::from_fn(|| work.next_run(2)).map(|r| (r.attempt, r.first, r.last)).collect();
         assert_eq!(runs[0], (2, 5, 6));
         assert_eq!(runs[1], (1, 10, 50), "half of what is left, for there are two slots");

@@ -22,6 +22,8 @@ const FAILURE_LOGS_MAX: usize = 16;
 const FOLDED: &str = "several different messages; only the first groups of failures keep theirs";
 /// Weight of the newest sample in the rate, as scheduling's rule 1 has it.
 const ALPHA: f64 = 0.3;
+/// A run that lasted less counts for less: it says more of hand-overs than of work.
+const SAMPLE_SECONDS: f64 = 0.035;
 
 /// Where an artifact that was made here stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,7 +134,8 @@ impl Ledger {
         self.busy_seconds += seconds;
         if ended > 0 && seconds > 0.0 {
             let sample = ended as f64 / seconds;
-            self.rate = if self.rate > 0.0 { self.rate + ALPHA * (sample - self.rate) } else { sample };
+            let weight = ALPHA * (seconds / SAMPLE_SECONDS).min(1.0);
+            self.rate = if self.rate > 0.0 { self.rate + weight * (sample - self.rate) } else { sample };
         }
     }
 

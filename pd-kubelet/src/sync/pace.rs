@@ -10,6 +10,8 @@ const ALPHA: f64 = 0.3;
 const ALPHA_FASTER: f64 = 0.8;
 /// A run is at most this many times the last one: an estimate from a few cheap indexes may be wrong.
 const GROWTH_MAX: u64 = 32;
+/// The least share of a run's time that is worth a hand-over: about a millisecond.
+const CRUMBS: u64 = 32;
 /// Indexes of one run; bounds the memory of a run's outcomes.
 const RUN_INDEXES_MAX: u64 = 16_384;
 
@@ -37,8 +39,9 @@ impl Pace {
     pub(crate) fn run_length(&self, queued: u64, slots: u64) -> u64 {
         let Some(seconds) = self.seconds else { return 1 };
         let aimed = (RUN_SECONDS / seconds.max(1e-9)) as u64;
-        // Near the end the rest is shared out, so that all slots stop at about the same time.
-        let share = queued.div_ceil(slots.max(1));
+        // Near the end the rest is shared out, so that all slots stop at about the same time; but not into
+        // crumbs.
+        let share = queued.div_ceil(slots.max(1)).max(aimed / CRUMBS);
         aimed.min(self.longest.saturating_mul(GROWTH_MAX)).min(share).clamp(1, RUN_INDEXES_MAX)
     }
 }
@@ -64,8 +67,11 @@ mod tests {
         pace.measured(1, 2.0);
         assert_eq!(pace.run_length(1000, 4), 1);
         let mut pace = Pace::default();
-        pace.measured(100, 0.000_1);
+        pace.measured(10, 0.01);
         assert_eq!(pace.run_length(15, 4), 4);
         assert_eq!(pace.run_length(0, 4), 1);
+        let mut pace = Pace::default();
+        pace.measured(1000, 0.03);
+        assert!(pace.run_length(15, 4) > 15, "crumbs are not shared");
     }
 }
