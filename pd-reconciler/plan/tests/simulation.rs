@@ -29,6 +29,8 @@ use written::{at, layout};
 /// Steps with faults, and steps in all: back-offs and losses take time, progress is a few indexes a step.
 const FAULTY_STEPS: usize = 60;
 const STEPS_MAX: usize = 4000;
+/// Further rounds until nothing changes any more.
+const ROUNDS_MAX: usize = 2;
 
 /// splitmix64: the one source of chance, seeded by proptest.
 struct Chance(u64);
@@ -185,14 +187,16 @@ impl Cluster {
 
     /// Planning on the result of a plan changes nothing, after the few rounds that withdrawing takes.
     fn comes_to_rest(&mut self, now: Timestamp) {
-        for _ in 0..3 {
+        let mut told = Vec::new();
+        for _ in 0..=ROUNDS_MAX {
             let next = plan(&self.snapshot, now, &self.policy);
             if next.actions.is_empty() {
                 return;
             }
+            told.push(next.actions.iter().map(ToString::to_string).collect::<Vec<_>>());
             self.snapshot = apply(&self.snapshot, &next);
         }
-        panic!("the plan does not come to rest: {:#?}", plan(&self.snapshot, now, &self.policy).actions);
+        panic!("the plan does not come to rest: {told:#?}");
     }
 
     fn strike(&mut self) {
