@@ -196,7 +196,7 @@ impl Slot {
             if self.executor.is_none() {
                 self.respawn().await?;
             }
-            if self.prepared.as_ref().is_some_and(|prepared| prepared.context == job.context) {
+            if self.prepared.as_ref().is_some_and(|prepared| is_served_by(job, prepared)) {
                 self.prepared = Some(Arc::clone(job));
                 return Ok(());
             }
@@ -476,4 +476,11 @@ impl Sink for MergeSink {
         }
         Ok(false)
     }
+}
+
+/// True when an executor that was prepared for `prepared` can go on with `job`. It keeps blocks of what it has read,
+/// so that another job's inputs or state, under the same names, must not meet them.
+fn is_served_by(job: &Arc<Job>, prepared: &Arc<Job>) -> bool {
+    let reads_nothing = |job: &Job| job.inputs.is_empty() && job.state.is_none();
+    Arc::ptr_eq(job, prepared) || (job.context == prepared.context && reads_nothing(job) && reads_nothing(prepared))
 }
