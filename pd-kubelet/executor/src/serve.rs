@@ -152,7 +152,11 @@ impl Desk {
         let caller = Caller { prepared, outside: &self.outside, request: number };
         match request {
             Request::Plan => outbox.send(&[Reply::Planned(caller.plan()), Reply::Done]),
-            Request::Merge { subtasks } => outbox.send(&[Reply::Merged(caller.merge(subtasks)), Reply::Done]),
+            Request::Merge { subtasks } => {
+                // Parts are numbered, not named by digest: those of an earlier merge are not this one's.
+                self.outside.blobs().forget();
+                outbox.send(&[Reply::Merged(caller.merge(subtasks)), Reply::Done])
+            }
             Request::Run { first, last, careful } => {
                 for index in first..=last {
                     if self.outside.cancels.include(number) {
