@@ -25,7 +25,7 @@ const PAGE: u32 = 500;
 /// What to list, and how.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// KIND[,KIND] [NAME…] or KIND/NAME…
+    /// One or more kinds, with commas between them, and names; or `KIND/NAME…`
     #[arg(required = true, value_name = "KIND | KIND/NAME")]
     words: Vec<String>,
     /// In all namespaces
