@@ -16,13 +16,13 @@ fn succeeded(job: &Job) -> u64 {
 }
 
 /// Renders a picture with many small tiles, which gives every index a different output.
-async fn start_job(scenario: &Scenario, name: &str) -> Result<()> {
+fn start_job(scenario: &Scenario, name: &str) -> Result<()> {
     let params = r#"{"width":1200,"height":800,"maxIterations":20000,"tileSize":26,"output":"counts"}"#;
     scenario.pdctl(&["run", "mandelbrot", "--name", name, "--params", params, "--detach"])?;
     Ok(())
 }
 
-async fn result_of(scenario: &Scenario, name: &str) -> Result<Vec<u8>> {
+fn result_of(scenario: &Scenario, name: &str) -> Result<Vec<u8>> {
     let file = format!("{name}.bin");
     scenario.pdctl(&["results", &format!("job/{name}"), "-o", &file])?;
     std::fs::read(scenario.path(&file)).context("reading the result")
@@ -36,13 +36,13 @@ async fn executed(scenario: &Scenario, name: &str) -> Result<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_survives_the_death_of_a_node_with_the_same_bytes() -> Result<()> {
     let mut scenario = Scenario::start(3, 1).await?;
-    start_job(&scenario, "undisturbed").await?;
+    start_job(&scenario, "undisturbed")?;
     let undisturbed = scenario.until_complete("undisturbed", JOB_TIME).await?;
     let total = undisturbed.status.as_ref().context("a status")?.subtasks.total;
     ensure!(total > SUBTASKS / 2, "only {total} subtasks");
     ensure!(executed(&scenario, "undisturbed").await? == total, "an undisturbed job runs each index once");
 
-    start_job(&scenario, "disturbed").await?;
+    start_job(&scenario, "disturbed")?;
     scenario.until_job("disturbed", "to be a third done", JOB_TIME, |job| succeeded(job) > total / 3).await?;
     scenario.cluster().kill_node("node-1")?;
     let reported = scenario.assignments("disturbed").await?;
@@ -54,17 +54,17 @@ async fn a_job_survives_the_death_of_a_node_with_the_same_bytes() -> Result<()> 
         let done = other.status.as_ref().map(schemas::AssignmentStatus::completed).unwrap_or_default();
         ensure!(done.is_disjoint(&committed), "{} ran again what node-1 had committed", other.spec.node_name);
     }
-    ensure!(result_of(&scenario, "disturbed").await? == result_of(&scenario, "undisturbed").await?, "the bytes differ");
+    ensure!(result_of(&scenario, "disturbed")? == result_of(&scenario, "undisturbed")?, "the bytes differ");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_survives_the_death_of_the_api_server_and_nothing_runs_twice() -> Result<()> {
     let mut scenario = Scenario::start(2, 1).await?;
-    start_job(&scenario, "undisturbed").await?;
+    start_job(&scenario, "undisturbed")?;
     let total = scenario.until_complete("undisturbed", JOB_TIME).await?.status.context("a status")?.subtasks.total;
 
-    start_job(&scenario, "disturbed").await?;
+    start_job(&scenario, "disturbed")?;
     scenario.until_job("disturbed", "to be a third done", JOB_TIME, |job| succeeded(job) > total / 3).await?;
     scenario.cluster().kill_apiserver()?;
     scenario.cluster().restart_apiserver().await?;
@@ -72,14 +72,14 @@ async fn a_job_survives_the_death_of_the_api_server_and_nothing_runs_twice() -> 
     ensure!(succeeded(&disturbed) == total);
     let executed = executed(&scenario, "disturbed").await?;
     ensure!(executed == total, "{executed} attempts at {total} indexes");
-    ensure!(result_of(&scenario, "disturbed").await? == result_of(&scenario, "undisturbed").await?, "the bytes differ");
+    ensure!(result_of(&scenario, "disturbed")? == result_of(&scenario, "undisturbed")?, "the bytes differ");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_node_comes_back_and_nothing_counts_twice() -> Result<()> {
     let mut scenario = Scenario::start(2, 1).await?;
-    start_job(&scenario, "zombie").await?;
+    start_job(&scenario, "zombie")?;
     scenario.until_job("zombie", "to have begun", JOB_TIME, |job| succeeded(job) > 50).await?;
     scenario.cluster().pause_node("node-0")?;
     let before = succeeded(&scenario.job("zombie").await?);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::{Scenario, reference};
 
-const JOB_TIME: Duration = Duration::from_secs(60);
+const JOB_TIME: Duration = Duration::from_mins(1);
 
 /// Writes `a.npy` and `b.npy`: rows, inner, columns, dtype, order of a, order of b.
 const GENERATE: &str = "

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::Scenario;
 
 /// For a million trivial subtasks on the reference machine, with a wide margin: this is no benchmark.
-const JOB_TIME: Duration = Duration::from_secs(300);
+const JOB_TIME: Duration = Duration::from_mins(5);
 /// The stored Job as JSON.
 const JOB_BYTES_MAX: usize = 100_000;
 /// Resident memory of the API server.

@@ -69,6 +69,6 @@ fn bare_loop(scenario: &mut Scenario, count: u64) -> Result<f64> {
     let output = command.args(["--params", r#"{"count":1}"#, "--count", &count.to_string()]).output()?;
     ensure!(output.status.success(), "pd-executor bench: {}", String::from_utf8_lossy(&output.stderr));
     let printed = String::from_utf8(output.stdout)?;
-    let figure = printed.lines().find_map(|line| line.strip_prefix("runs_per_second="));
-    Ok(figure.with_context(|| format!("no figure in `{printed}`"))?.trim().parse()?)
+    let figure = printed.split_whitespace().find_map(|word| word.strip_prefix("runs_per_second="));
+    Ok(figure.with_context(|| format!("no figure in `{printed}`"))?.parse()?)
 }
