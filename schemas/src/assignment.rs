@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ByteSize, Digest, Duration, IndexSet,
-    job::{JobResult, Layout},
+    job::{Isolation, JobResult, Layout},
 };
 
 /// What one node should execute of one Job.
@@ -49,13 +49,24 @@ pub struct AssignmentSpec {
     /// Run the task's plan call and report its layout.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plan: bool,
+    /// Which try of the plan call it is on this node, from 0: a failed answer to an earlier one is no answer
+    /// to this one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub plan_attempt: u32,
     /// What the plan call answered; set before the first grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
     /// Indexes to execute, by attempt. An index stays here when it is done; one that is taken away again
-    /// was withdrawn, and the node drops it unless it has started.
+    /// was withdrawn: the node drops it, and interrupts it when it runs, unless it stands in `recalled`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<Grant>,
+    /// Withdrawn so that another node may have it: what of it has not started is dropped; what has is finished
+    /// and named in `status.retained`. Nobody is given any of it before the node has observed this.
+    #[serde(default, skip_serializing_if = "IndexSet::is_empty")]
+    pub recalled: IndexSet,
+    /// Those of the granted indexes that another node has as well: a backup, in case that one is stuck.
+    #[serde(default, skip_serializing_if = "IndexSet::is_empty")]
+    pub copies: IndexSet,
     /// Most slots to use at once; absent: all of the node's. 0: what runs is interrupted, its results are not
     /// wanted any more. The plan and the merge call are not bound by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,6 +103,12 @@ pub struct Work {
     pub memory: ByteSize,
     /// Wall-clock limit of one attempt at one index, and of the plan and the merge call.
     pub subtask_timeout: Duration,
+    /// Limit on the processor time of one such call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_time: Option<Duration>,
+    /// How long an instance lives.
+    #[serde(default, skip_serializing_if = "Isolation::is_subtask")]
+    pub isolation: Isolation,
 }
 
 /// Indexes to execute as their `attempt`-th try.
@@ -137,6 +154,9 @@ pub struct AssignmentStatus {
     /// Answer to `spec.plan`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanReport>,
+    /// The `spec.planAttempt` that `plan` answers.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub plan_attempt: u32,
     /// Uploaded outputs. Their indexes are what this node has completed; disjoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<Segment>,
@@ -146,7 +166,7 @@ pub struct AssignmentStatus {
     /// Failed attempts, grouped by what happened. At most `FAILURE_GROUPS_MAX` groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
-    /// Indexes that were withdrawn after they had started: they will be finished and reported.
+    /// Indexes that were recalled after they had started: they will be finished and reported.
     #[serde(default, skip_serializing_if = "IndexSet::is_empty")]
     pub retained: IndexSet,
     /// What runs now; at most one entry a slot.
@@ -289,6 +309,12 @@ pub struct Progress {
     pub done: u64,
     /// All there is to do.
     pub total: u64,
+}
+
+/// A first try is not written down.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(attempt: &u32) -> bool {
+    *attempt == 0
 }
 
 impl AssignmentStatus {

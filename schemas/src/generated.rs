@@ -8,16 +8,22 @@ use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
 use crate::{
-    Assignment, Job, Subtask, Task, Token,
+    Assignment, Job, ManifestSource, Queue, Subtask, Task, Token, configuration,
     validation::structural,
     well_known::{GROUP, VERSION},
 };
 
 /// Every generated file: its path below `schemas/json`, and what it holds.
 pub fn files() -> Vec<(String, String)> {
-    let definitions = [Job::crd(), Task::crd(), Assignment::crd(), Subtask::crd(), Token::crd()];
+    let definitions =
+        [Job::crd(), Task::crd(), Assignment::crd(), Subtask::crd(), Queue::crd(), ManifestSource::crd(), Token::crd()];
     let mut files: Vec<_> = definitions.iter().map(crd_file).collect();
-    files.extend(["Job", "Task", "Token"].into_iter().filter_map(|kind| Some((name_of(kind), editor_schema(kind)?))));
+    files.extend(
+        ["Job", "Task", "Queue", "Token"].into_iter().filter_map(|kind| Some((name_of(kind), editor_schema(kind)?))),
+    );
+    let mut configuration = configuration::schema(configuration::Spelling::Plain);
+    plain(&mut configuration);
+    files.push(("configuration.schema.json".to_owned(), pretty(&configuration)));
     files
 }
 
@@ -47,8 +53,11 @@ fn editor_schema(kind: &str) -> Option<String> {
     plain(&mut schema);
     let fields = schema.as_object_mut()?;
     fields.shift_insert(0, "$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());
-    let text = serde_json::to_string_pretty(&schema).expect("invariant: a schema is JSON");
-    Some(text + "\n")
+    Some(pretty(&schema))
+}
+
+fn pretty(schema: &Value) -> String {
+    serde_json::to_string_pretty(schema).expect("invariant: a schema is JSON") + "\n"
 }
 
 /// From Kubernetes' dialect to plain JSON Schema: closes objects, and spells its extensions out.

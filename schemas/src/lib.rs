@@ -8,17 +8,21 @@
 
 pub mod assignment;
 pub mod condition;
+pub mod configuration;
 pub mod digest;
 pub mod generated;
 pub mod index_set;
 pub mod job;
 pub mod limits;
 pub mod manifest;
+pub mod manifest_source;
+pub mod queue;
 pub mod segment;
 pub mod subtask;
 pub mod task;
 pub mod token;
 pub mod units;
+pub mod usage;
 pub mod validation;
 pub mod well_known;
 
@@ -27,6 +31,8 @@ pub use condition::Condition;
 pub use digest::Digest;
 pub use index_set::IndexSet;
 pub use job::{Job, JobSpec, JobStatus};
+pub use manifest_source::{ManifestSource, ManifestSourceSpec, ManifestSourceStatus};
+pub use queue::{Queue, QueueSpec};
 pub use subtask::{Subtask, SubtaskStatus};
 pub use task::{Task, TaskSpec, TaskStatus};
 pub use token::{Token, TokenSpec, TokenStatus};

@@ -26,6 +26,14 @@ pub const FAILURE_GROUPS_MAX: usize = 64;
 pub const PARAMS_BYTES_MAX: usize = 256 << 10;
 /// Inputs of one job.
 pub const INPUTS_MAX: usize = 64;
+/// Jobs that one job names in `dependsOn`: admission walks them all.
+pub const DEPENDENCIES_MAX: usize = 64;
+/// Rules of one failure policy: there are five outcomes, and each stands in one rule at most.
+pub const FAILURE_RULES_MAX: usize = 5;
+/// Largest weight of a queue: products of weights and slots stay within 64 bits.
+pub const QUEUE_WEIGHT_MAX: u32 = 1_000_000;
+/// Tolerations of one job: each is compared with each taint of each node.
+pub const TOLERATIONS_MAX: usize = 32;
 /// Longest time that a spec may ask for: 30 days.
 pub const DURATION_MAX: Duration = Duration::from_millis(30 * 24 * 3_600_000);
 /// Least memory of a subtask: 16 WebAssembly pages.

@@ -8,8 +8,14 @@ pub const VERSION: &str = "v1";
 pub const LABEL_JOB: &str = "processdistro.dev/job";
 /// Label on Assignments and Subtasks: the name of their node.
 pub const LABEL_NODE: &str = "processdistro.dev/node";
+/// Annotation on a node's Lease: a `NodeUsage` as JSON.
+pub const ANNOTATION_USAGE: &str = "processdistro.dev/usage";
+/// Taint of a node that is being drained: what it has not started goes elsewhere.
+pub const TAINT_DRAIN: &str = "processdistro.dev/drain";
 /// Extended resource in a Node's capacity: how many subtasks it runs at once.
 pub const RESOURCE_SLOTS: &str = "processdistro.dev/slots";
+/// Annotation on a Node: why it has nothing to do, in one sentence; absent on a busy one.
+pub const ANNOTATION_IDLE_REASON: &str = "processdistro.dev/idle-reason";
 /// Namespace of the nodes' Leases; `kubectl describe node` looks for them here.
 pub const NODE_LEASE_NAMESPACE: &str = "kube-node-lease";
 /// Namespace of our own bookkeeping (leader election).

@@ -5,31 +5,21 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Document, ManifestError, inputs, place,
+    Document, ManifestError, inputs,
     tree::{Node, Source},
 };
 use crate::{
     validation::{
-        FieldError, default_job, default_token,
-        structural::{self, UnknownField, nearest},
-        validate_assignment, validate_job, validate_job_name, validate_metadata, validate_token,
+        FieldError, default_job, default_queue, default_token,
+        structural::{self, nearest},
+        validate_assignment, validate_job, validate_job_name, validate_metadata, validate_queue, validate_token,
     },
     well_known::{GROUP, VERSION},
 };
 
 /// One document as an object, or all that is wrong with it.
 pub(super) fn check(source: &Source<'_>, object: Value, node: Option<Node>) -> Result<Document, Vec<ManifestError>> {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    let document = Document {
-        file: source.file.to_owned(),
-        line: node.as_ref().map_or(1, |node| node.line),
-        api_version: text("/apiVersion").unwrap_or_default(),
-        kind: text("/kind").unwrap_or_default(),
-        name: text("/metadata/name"),
-        namespace: text("/metadata/namespace"),
-        object,
-        node,
-    };
+    let document = Document::new(source, object, node);
     let mut errors = check_identity(&document);
     if errors.is_empty() && document.api_version == our_version() {
         errors = check_ours(&document);
@@ -103,7 +93,7 @@ fn check_ours(document: &Document) -> Vec<ManifestError> {
     let is_job = kind == "Job";
     let object = if is_job { inputs::with_digests(&document.object) } else { document.object.clone() };
     let unknown = structural::unknown_fields(schema, &object);
-    let mut errors: Vec<_> = unknown.iter().map(|field| unknown_field(document, field)).collect();
+    let mut errors: Vec<_> = unknown.iter().map(|field| document.unknown_field(field)).collect();
     let mut wrong = structural::type_errors(schema, &object);
     // The rules need a typed object; what the walk has said already is not said again.
     let is_said = |error: &FieldError, said: &[FieldError]| said.iter().any(|known| known.field == error.field);
@@ -112,15 +102,6 @@ fn check_ours(document: &Document) -> Vec<ManifestError> {
     wrong.extend(news);
     errors.extend(wrong.iter().map(|error| field_error(document, error)));
     errors
-}
-
-fn unknown_field(document: &Document, unknown: &UnknownField) -> ManifestError {
-    let mut error = document.error(&unknown.path, "unknown field");
-    if let Some(span) = document.node.as_ref().and_then(|node| place::locate_key(node, &unknown.path)) {
-        (error.line, error.column, error.span) = (Some(span.line), Some(span.column), Some(span.range));
-    }
-    error.help = unknown.suggestion.as_ref().map(|known| format!("did you mean `{known}`?"));
-    error
 }
 
 fn field_error(document: &Document, wrong: &FieldError) -> ManifestError {
@@ -144,6 +125,10 @@ fn check_rules(kind: &str, mut object: Value, has_type_errors: bool) -> Vec<Fiel
             errors.extend(name.into_iter().flat_map(validate_job_name));
             default_job(&mut object);
             errors.extend(read("spec", take_spec(&mut object), has_type_errors, validate_job));
+        }
+        "Queue" => {
+            default_queue(&mut object);
+            errors.extend(read("spec", take_spec(&mut object), has_type_errors, validate_queue));
         }
         "Token" => {
             default_token(&mut object);

@@ -23,7 +23,7 @@ pub use error::ManifestError;
 pub use inputs::LocalInput;
 pub use place::{Span, locate};
 
-use crate::limits::MANIFEST_BYTES_MAX;
+use crate::{limits::MANIFEST_BYTES_MAX, validation::structural::UnknownField};
 use tree::{Node, Source};
 
 /// One object of a manifest file.
@@ -75,7 +75,45 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Document>, Vec<ManifestError>
     if errors.is_empty() { Ok(documents) } else { Err(errors) }
 }
 
+/// The one document of a text, whatever it describes, for files that hold no object of the API; none when
+/// the text holds nothing.
+pub(crate) fn read_single(file: &str, text: &str) -> Result<Option<Document>, ManifestError> {
+    check_size(file, text.len())?;
+    let source = Source::new(file, text);
+    let mut roots = read(&source)?;
+    if roots.len() > 1 {
+        let message = format!("the file holds {} documents; this one is read as one document", roots.len());
+        return Err(ManifestError::whole_file(file, message).with_help("leave one of them"));
+    }
+    Ok(roots.pop().map(|(object, node)| Document::new(&source, object, node)))
+}
+
 impl Document {
+    /// What the object says of itself, unchecked.
+    fn new(source: &Source<'_>, object: Value, node: Option<Node>) -> Self {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            file: source.file.to_owned(),
+            line: node.as_ref().map_or(1, |node| node.line),
+            api_version: text("/apiVersion").unwrap_or_default(),
+            kind: text("/kind").unwrap_or_default(),
+            name: text("/metadata/name"),
+            namespace: text("/metadata/namespace"),
+            object,
+            node,
+        }
+    }
+
+    /// Says of a field that nobody knows it, with its place and what was probably meant.
+    pub(crate) fn unknown_field(&self, unknown: &UnknownField) -> ManifestError {
+        let mut error = self.error(&unknown.path, "unknown field");
+        if let Some(span) = self.node.as_ref().and_then(|node| place::locate_key(node, &unknown.path)) {
+            (error.line, error.column, error.span) = (Some(span.line), Some(span.column), Some(span.range));
+        }
+        error.help = unknown.suggestion.as_ref().map(|known| format!("did you mean `{known}`?"));
+        error
+    }
+
     /// Says `message` of the field at `field_path`, with its place in the file: for errors that a server
     /// answers.
     pub fn error(&self, field_path: &str, message: impl Into<String>) -> ManifestError {

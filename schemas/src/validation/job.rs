@@ -4,14 +4,15 @@ use serde_json::Value;
 
 use super::{
     FieldError, FieldPath,
-    names::{label_problem, subdomain_problem, validate_labels},
+    names::{label_name_problem, label_problem, subdomain_problem, validate_labels},
     structural,
 };
 use crate::{
     Duration, JobSpec,
-    job::JobTask,
+    job::{FailurePolicy, JobTask, Placement, TolerationOperator, UpdatePolicy},
     limits::{
-        BACKOFF_LIMIT_MAX, DURATION_MAX, INPUTS_MAX, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, PARAMS_BYTES_MAX, SUBTASKS_MAX,
+        BACKOFF_LIMIT_MAX, DEPENDENCIES_MAX, DURATION_MAX, FAILURE_RULES_MAX, INPUTS_MAX, MEMORY_BYTES_MAX,
+        MEMORY_BYTES_MIN, PARAMS_BYTES_MAX, SUBTASKS_MAX, TOLERATIONS_MAX,
     },
 };
 
@@ -42,10 +43,24 @@ pub fn validate_job(spec: &JobSpec) -> Vec<FieldError> {
         errors.push(FieldError::invalid(memory, spec.resources.memory, rule));
     }
     if let Some(placement) = &spec.placement {
-        let selector = path.child("placement").child("nodeSelector");
-        errors.extend(validate_labels(&placement.node_selector, &selector));
+        errors.extend(validate_placement(placement, &path.child("placement")));
     }
+    if let Some(policy) = &spec.failure_policy {
+        errors.extend(validate_failure_policy(policy, &path.child("failurePolicy")));
+    }
+    errors.extend(validate_dependencies(&spec.depends_on, &path.child("dependsOn")));
+    let problem = subdomain_problem(&spec.queue);
+    errors.extend(problem.map(|problem| FieldError::invalid(path.child("queue"), &spec.queue, problem)));
     errors
+}
+
+/// Whom a job waits for: the jobs of `dependsOn` and those whose results are its inputs, each once, in order.
+pub fn dependencies(spec: &JobSpec) -> Vec<&str> {
+    let named = spec.depends_on.iter().map(String::as_str);
+    let mut all: Vec<&str> = named.chain(spec.task.inputs_from.values().map(|from| from.job.as_str())).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// All that is wrong with a Job's spec as a user sends it for creation: exactly one of `spec.task.name`
@@ -64,21 +79,30 @@ pub fn validate_job_create(spec: &JobSpec) -> Vec<FieldError> {
 
 /// What must not change about a Job. Both specs with their defaults; `new` after `default_job_update`.
 pub fn validate_job_update(old: &JobSpec, new: &JobSpec) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if old.cancel && !new.cancel {
+        let detail = "a cancelled Job does not come back: delete it and apply it again";
+        errors.push(FieldError::forbidden("spec.cancel", detail));
+    }
+    if new.update_policy == UpdatePolicy::Rerun {
+        return errors;
+    }
     let path = FieldPath::new("spec").child("task");
     let changed = [
         ("name", old.task.name != new.task.name),
         ("module", old.task.module != new.task.module),
         ("params", old.task.params != new.task.params),
         ("inputs", old.task.inputs != new.task.inputs),
+        ("inputsFrom", old.task.inputs_from != new.task.inputs_from),
     ];
-    let errors = changed.into_iter().filter(|(_, is_changed)| *is_changed);
+    let changed = changed.into_iter().filter(|(_, is_changed)| *is_changed);
+    errors.extend(changed.map(|(field, _)| {
+        let detail = "field is immutable while spec.updatePolicy is Reject, for what was computed so far would be lost: \
+                      set spec.updatePolicy to Rerun to start over with the new value, delete the Job and apply it \
+                      again, or give this one another metadata.name";
+        FieldError::forbidden(path.child(field), detail)
+    }));
     errors
-        .map(|(field, _)| {
-            let detail = "field is immutable, a Job computes one thing: delete the Job and apply it again, or give \
-                          this one another metadata.name";
-            FieldError::forbidden(path.child(field), detail)
-        })
-        .collect()
 }
 
 /// What is wrong with a Job's name beyond its being a DNS subdomain: Subtasks are named `<job>-<index>`.
@@ -112,6 +136,101 @@ fn validate_task(task: &JobTask, path: &FieldPath) -> Vec<FieldError> {
     }
     let problems = task.inputs.keys().filter_map(|name| Some((name, label_problem(name)?)));
     errors.extend(problems.map(|(name, problem)| FieldError::invalid(&inputs, name, problem)));
+    errors.extend(validate_inputs_from(task, path));
+    errors
+}
+
+fn validate_inputs_from(task: &JobTask, path: &FieldPath) -> Vec<FieldError> {
+    let from = path.child("inputsFrom");
+    let mut errors = Vec::new();
+    if task.inputs_from.len() > INPUTS_MAX {
+        errors.push(FieldError::invalid(
+            &from,
+            task.inputs_from.len(),
+            format!("must have at most {INPUTS_MAX} entries"),
+        ));
+    }
+    for (name, source) in &task.inputs_from {
+        let field = from.key(name);
+        errors.extend(label_problem(name).map(|problem| FieldError::invalid(&from, name, problem)));
+        if task.inputs.contains_key(name) {
+            let detail = "an input is either an artifact or another Job's result: take it out of spec.task.inputs or of \
+                          spec.task.inputsFrom";
+            errors.push(FieldError::forbidden(&field, detail));
+        }
+        let problem = subdomain_problem(&source.job);
+        errors.extend(problem.map(|problem| FieldError::invalid(field.child("job"), &source.job, problem)));
+    }
+    errors
+}
+
+fn validate_dependencies(names: &[String], path: &FieldPath) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if names.len() > DEPENDENCIES_MAX {
+        errors.push(FieldError::invalid(path, names.len(), format!("must have at most {DEPENDENCIES_MAX} entries")));
+    }
+    for (position, name) in names.iter().enumerate() {
+        let field = path.index(position);
+        if names[..position].contains(name) {
+            errors.push(FieldError::duplicate(&field, name));
+        }
+        errors.extend(subdomain_problem(name).map(|problem| FieldError::invalid(&field, name, problem)));
+    }
+    errors
+}
+
+fn validate_failure_policy(policy: &FailurePolicy, path: &FieldPath) -> Vec<FieldError> {
+    let path = path.child("rules");
+    let mut errors = Vec::new();
+    if policy.rules.len() > FAILURE_RULES_MAX {
+        let detail = format!("must have at most {FAILURE_RULES_MAX} entries");
+        errors.push(FieldError::invalid(&path, policy.rules.len(), detail));
+    }
+    let mut known = std::collections::BTreeMap::new();
+    for (position, rule) in policy.rules.iter().enumerate() {
+        let field = path.index(position).child("outcomes");
+        if rule.outcomes.is_empty() {
+            errors.push(FieldError::required(&field, "name at least one outcome that the rule is about"));
+        }
+        for outcome in &rule.outcomes {
+            if let Some(earlier) = known.insert(*outcome, position) {
+                let rule = format!("rule {earlier} is about it already, and the first rule that matches holds");
+                errors.push(FieldError::invalid(&field, format!("{outcome:?}"), rule));
+            }
+        }
+    }
+    errors
+}
+
+fn validate_placement(placement: &Placement, path: &FieldPath) -> Vec<FieldError> {
+    let mut errors = validate_labels(&placement.node_selector, &path.child("nodeSelector"));
+    let path = path.child("tolerations");
+    if placement.tolerations.len() > TOLERATIONS_MAX {
+        let detail = format!("must have at most {TOLERATIONS_MAX} entries");
+        errors.push(FieldError::invalid(&path, placement.tolerations.len(), detail));
+    }
+    for (position, toleration) in placement.tolerations.iter().enumerate() {
+        let field = path.index(position);
+        let is_exists = toleration.operator == TolerationOperator::Exists;
+        if let Some(problem) = toleration.key.as_deref().and_then(label_name_problem) {
+            errors.push(FieldError::invalid(
+                field.child("key"),
+                toleration.key.as_deref().unwrap_or_default(),
+                problem,
+            ));
+        }
+        if toleration.key.is_none() && !is_exists {
+            errors.push(FieldError::required(field.child("key"), "without a key the operator must be Exists"));
+        }
+        if let Some(value) = toleration.value.as_deref().filter(|_| is_exists) {
+            let detail = "must be left out when the operator is Exists";
+            errors.push(FieldError::invalid(field.child("value"), value, detail));
+        }
+        let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+        if let Some(effect) = toleration.effect.as_deref().filter(|effect| !effects.contains(effect)) {
+            errors.push(FieldError::not_supported(field.child("effect"), effect, &effects));
+        }
+    }
     errors
 }
 
@@ -119,10 +238,13 @@ fn validate_durations(spec: &JobSpec, path: &FieldPath) -> Vec<FieldError> {
     let durations = [
         ("timeout", spec.timeout),
         ("subtaskTimeout", Some(spec.subtask_timeout)),
-        ("retryDelay", Some(spec.retry_delay)),
+        // Zero means at once where a failed index is tried again, and where the job is over.
+        ("retryDelay", Some(spec.retry_delay).filter(|delay| !delay.0.is_zero())),
+        ("ttlAfterFinished", spec.ttl_after_finished.filter(|ttl| !ttl.0.is_zero())),
     ];
-    let given = durations.into_iter().filter_map(|(field, duration)| Some((field, duration?)));
-    given.filter_map(|(field, duration)| duration_error(&path.child(field), duration)).collect()
+    let given = durations.into_iter().filter_map(|(field, duration)| Some((path.child(field), duration?)));
+    let cpu_time = spec.resources.cpu_time.map(|duration| (path.child("resources").child("cpuTime"), duration));
+    given.chain(cpu_time).filter_map(|(field, duration)| duration_error(&field, duration)).collect()
 }
 
 /// What is wrong with a duration in a spec.
@@ -142,6 +264,7 @@ fn validate_counts(spec: &JobSpec, path: &FieldPath) -> Vec<FieldError> {
             0,
             u64::from(BACKOFF_LIMIT_MAX),
         ),
+        (path.child("backoffLimit"), spec.backoff_limit, 0, SUBTASKS_MAX * u64::from(BACKOFF_LIMIT_MAX)),
         (path.child("maxFailedIndexes"), spec.max_failed_indexes, 0, SUBTASKS_MAX),
         (path.child("successPolicy").child("succeededCount"), wanted, 1, SUBTASKS_MAX),
     ];
@@ -182,7 +305,14 @@ mod tests {
                 "resources": {"memory": "64Mi"},
                 "backoffLimitPerIndex": 3,
                 "retryDelay": "100ms",
+                "queue": "default",
+                "priority": 0,
+                "suspend": false,
+                "updatePolicy": "Reject",
                 "subtaskTimeout": "5m",
+                "workStealing": true,
+                "speculation": {"enabled": true},
+                "sandbox": {"isolation": "Subtask"},
             })
         );
         let once = job.clone();
@@ -209,13 +339,14 @@ mod tests {
             "backoffLimitPerIndex": 100_000,
             "successPolicy": {"succeededCount": 0},
             "placement": {"nodeSelector": {"bad key": "v", "ok": "bad value!"}},
-            "resources": {"memory": "2Gi"},
+            "resources": {"memory": "2Gi", "cpuTime": "0s"},
         })));
         let expected = [
             "spec.task.name",
             "spec.task.inputs",
             "spec.timeout",
             "spec.subtaskTimeout",
+            "spec.resources.cpuTime",
             "spec.parallelism",
             "spec.backoffLimitPerIndex",
             "spec.successPolicy.succeededCount",
@@ -224,7 +355,7 @@ mod tests {
             "spec.placement.nodeSelector[ok]",
         ];
         assert_eq!(fields(&errors), expected, "{errors:#?}");
-        assert!(errors[7].message.contains("must be between 1Mi and 1Gi"), "{}", errors[7]);
+        assert!(errors[8].message.contains("must be between 1Mi and 1Gi"), "{}", errors[8]);
     }
 
     #[test]
@@ -251,7 +382,63 @@ mod tests {
         default_job_update(&old, &mut other);
         let errors = validate_job_update(&old, &other);
         assert_eq!(fields(&errors), ["spec.task.name", "spec.task.module", "spec.task.params", "spec.task.inputs"]);
-        assert!(errors[0].message.contains("delete the Job"), "{}", errors[0]);
+        assert!(errors[0].message.contains("spec.updatePolicy to Rerun"), "{}", errors[0]);
+        other.update_policy = UpdatePolicy::Rerun;
+        assert!(validate_job_update(&old, &other).is_empty(), "it starts over");
+    }
+
+    #[test]
+    fn a_cancelled_job_stays_cancelled() {
+        let old = spec(json!({"task": {"name": "a"}, "cancel": true}));
+        let new = spec(json!({"task": {"name": "a"}, "updatePolicy": "Rerun"}));
+        assert_eq!(fields(&validate_job_update(&old, &new)), ["spec.cancel"]);
+        assert!(validate_job_update(&new, &old).is_empty());
+    }
+
+    #[test]
+    fn policies_are_checked() {
+        let errors = validate_job(&spec(json!({
+            "task": {
+                "name": "a",
+                "inputs": {"x": format!("sha256:{}", "0".repeat(64))},
+                "inputsFrom": {"x": {"job": "other"}, "y": {"job": "Bad Name"}},
+            },
+            "dependsOn": ["one", "one", "No!"],
+            "queue": "a/b",
+            "failurePolicy": {"rules": [
+                {"action": "FailJob", "outcomes": ["Trap"]},
+                {"action": "Retry", "outcomes": ["Timeout", "Trap"]},
+                {"action": "FailIndex", "outcomes": []},
+            ]},
+            "placement": {"tolerations": [
+                {"value": "v"},
+                {"key": "k", "operator": "Exists", "value": "v", "effect": "Sometimes"},
+            ]},
+        })));
+        let expected = [
+            "spec.task.inputsFrom[x]",
+            "spec.task.inputsFrom[y].job",
+            "spec.placement.tolerations[0].key",
+            "spec.placement.tolerations[1].value",
+            "spec.placement.tolerations[1].effect",
+            "spec.failurePolicy.rules[1].outcomes",
+            "spec.failurePolicy.rules[2].outcomes",
+            "spec.dependsOn[1]",
+            "spec.dependsOn[2]",
+            "spec.queue",
+        ];
+        assert_eq!(fields(&errors), expected, "{errors:#?}");
+        let zero = spec(json!({"task": {"name": "a"}, "ttlAfterFinished": "0s", "retryDelay": "0s"}));
+        assert_eq!(validate_job(&zero), [], "at once");
+    }
+
+    #[test]
+    fn whom_a_job_waits_for() {
+        let spec = spec(json!({
+            "task": {"name": "a", "inputsFrom": {"x": {"job": "m"}, "y": {"job": "b"}}},
+            "dependsOn": ["z", "b"],
+        }));
+        assert_eq!(dependencies(&spec), ["b", "m", "z"]);
     }
 
     #[test]

@@ -8,18 +8,21 @@ mod assignment;
 mod error;
 mod job;
 mod names;
+mod queue;
 pub mod structural;
 mod token;
 
 pub use assignment::{validate_assignment, validate_assignment_status};
 pub use error::{FieldError, FieldPath, Reason};
 pub use job::{
-    default_job, default_job_update, validate_job, validate_job_create, validate_job_name, validate_job_update,
+    default_job, default_job_update, dependencies, validate_job, validate_job_create, validate_job_name,
+    validate_job_update,
 };
 pub use names::{
     is_label_value, is_qualified_name, label_name_problem, label_problem, label_value_problem, subdomain_problem,
     validate_annotations, validate_labels, validate_metadata,
 };
+pub use queue::{default_queue, validate_queue};
 pub use token::{default_token, validate_token, validate_token_update};
 
 use crate::TaskSpec;
