@@ -173,7 +173,7 @@ fn is_compatible(version: &str) -> bool {
 }
 
 /// The contract's world, parsed once.
-static WORLD: LazyLock<(Resolve, WorldId)> = LazyLock::new(|| {
+pub(crate) static WORLD: LazyLock<(Resolve, WorldId)> = LazyLock::new(|| {
     let mut resolve = Resolve::default();
     let package = resolve.push_source("task.wit", WIT).expect("invariant: the contract's WIT parses");
     let world = resolve.select_world(&[package], Some("task")).expect("invariant: the contract has a world `task`");

@@ -1,15 +1,16 @@
 //! From a core module to a component.
 //!
-//! In: what `cargo build --target wasm32-unknown-unknown` leaves of a task. Out: the component, with the
-//! task's metadata at its top level, where it can be read without parsing what lies below.
+//! In: what `cargo build --target wasm32-unknown-unknown`, or any other compiler, leaves of a task. Out: the component,
+//! with the task's metadata at its top level, where it can be read without parsing what lies below. A module that exports
+//! the contract's functions by their names needs no tool that tells its world: there is only one.
 
 use std::borrow::Cow;
 
 use wasm_encoder::{CustomSection, Encode, Section};
 use wasmparser::{Parser, Payload};
-use wit_component::ComponentEncoder;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
-use crate::{METADATA_SECTION, is_component, is_core_module};
+use crate::{CONTRACT_PREFIX, METADATA_SECTION, inspect::WORLD, is_component, is_core_module};
 
 /// Custom sections in which wit-bindgen leaves a module's world; a suffix follows the name.
 const WORLD_SECTION_PREFIX: &str = "component-type";
@@ -30,8 +31,9 @@ pub enum WrapError {
     },
     /// It was built without the contract.
     #[error(
-        "the core module does not say which world it implements (no `component-type` section): build it with the \
-         task SDK for wasm32-unknown-unknown"
+        "the core module is no task: it neither says which world it implements (a `component-type` section) nor exports \
+         the contract's functions (`processdistro:task/contract@1.0.0#run` and its like): build it with the task SDK for \
+         wasm32-unknown-unknown"
     )]
     NoWorld,
     /// The module and its world contradict each other.
@@ -49,11 +51,12 @@ pub fn wrap(core_module: &[u8]) -> Result<Vec<u8>, WrapError> {
     }
     let sections = Sections::read(core_module)
         .map_err(|error| WrapError::Invalid { reason: error.message().to_owned(), offset: error.offset() })?;
-    if !sections.has_world {
+    if !sections.has_world && !sections.exports_contract {
         return Err(WrapError::NoWorld);
     }
+    let module = if sections.has_world { Cow::Borrowed(core_module) } else { Cow::Owned(with_world(core_module)?) };
     let mut component = ComponentEncoder::default()
-        .module(core_module)
+        .module(&module)
         .and_then(|encoder| encoder.validate(true).encode())
         .map_err(|error| WrapError::Encode(format!("{error:#}")))?;
     for data in sections.metadata {
@@ -62,10 +65,20 @@ pub fn wrap(core_module: &[u8]) -> Result<Vec<u8>, WrapError> {
     Ok(component)
 }
 
-/// The custom sections of a core module that matter here.
+/// The module, saying that its world is the contract's.
+fn with_world(core_module: &[u8]) -> Result<Vec<u8>, WrapError> {
+    let (resolve, world) = &*WORLD;
+    let mut module = core_module.to_vec();
+    embed_component_metadata(&mut module, resolve, *world, StringEncoding::UTF8, false)
+        .map_err(|error| WrapError::Encode(format!("{error:#}")))?;
+    Ok(module)
+}
+
+/// The sections of a core module that matter here.
 #[derive(Default)]
 struct Sections<'a> {
     has_world: bool,
+    exports_contract: bool,
     metadata: Vec<&'a [u8]>,
 }
 
@@ -73,11 +86,19 @@ impl<'a> Sections<'a> {
     fn read(module: &'a [u8]) -> Result<Self, wasmparser::Error> {
         let mut sections = Self::default();
         for payload in Parser::new(0).parse_all(module) {
-            if let Payload::CustomSection(section) = payload? {
-                sections.has_world |= section.name().starts_with(WORLD_SECTION_PREFIX);
-                if section.name() == METADATA_SECTION {
-                    sections.metadata.push(section.data());
+            match payload? {
+                Payload::CustomSection(section) => {
+                    sections.has_world |= section.name().starts_with(WORLD_SECTION_PREFIX);
+                    if section.name() == METADATA_SECTION {
+                        sections.metadata.push(section.data());
+                    }
                 }
+                Payload::ExportSection(exports) => {
+                    for export in exports {
+                        sections.exports_contract |= export?.name.starts_with(CONTRACT_PREFIX);
+                    }
+                }
+                _ => {}
             }
         }
         Ok(sections)
@@ -109,6 +130,13 @@ mod tests {
         let mut damaged = fixtures::module(None);
         damaged.truncate(damaged.len() - 3);
         assert!(matches!(wrap(&damaged), Err(WrapError::Invalid { .. })));
+    }
+
+    #[test]
+    fn a_module_that_exports_the_contract_needs_no_world() {
+        let without_world = fixtures::plain_module(Some(fixtures::METADATA));
+        let component = wrap(&without_world).expect("wraps");
+        assert_eq!(crate::inspect(&component).expect("a task").metadata.name, "tiny");
     }
 
     #[test]

@@ -72,9 +72,18 @@ fn cell_bytes(params: &Params) -> usize {
 
 fn pack(counts: &[u32], cell_bytes: usize) -> Vec<u8> {
     match cell_bytes {
-        2 => counts.iter().flat_map(|count| (*count as u16).to_le_bytes()).collect(),
-        _ => counts.iter().flat_map(|count| count.to_le_bytes()).collect(),
+        2 => packed(counts, |count| (count as u16).to_le_bytes()),
+        _ => packed(counts, u32::to_le_bytes),
     }
+}
+
+/// Cells of a fixed size, which the compiler can lay side by side.
+fn packed<const N: usize>(counts: &[u32], cell: impl Fn(u32) -> [u8; N]) -> Vec<u8> {
+    let mut bytes = vec![0; N * counts.len()];
+    for (out, count) in bytes.as_chunks_mut::<N>().0.iter_mut().zip(counts) {
+        *out = cell(*count);
+    }
+    bytes
 }
 
 fn unpack(cell: &[u8]) -> u32 {

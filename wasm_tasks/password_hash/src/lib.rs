@@ -87,7 +87,8 @@ task_sdk::export_task!(PasswordHash);
 
 fn hash(params: &Params, batch: &Batch, host: &dyn Host) -> Result<Vec<u8>, Failure> {
     let candidates = batch.candidates();
-    let mut lines = Vec::new();
+    let line_bytes = if params.algorithm == Algorithm::Sha512 { 129 } else { 65 };
+    let mut lines = Vec::with_capacity(candidates.len() * line_bytes);
     match params.algorithm {
         Algorithm::Sha256 => sha256_all(params.salt.as_bytes(), &candidates, |_, digest| push_hex(&mut lines, digest)),
         Algorithm::Sha512 => sha512_all(params.salt.as_bytes(), &candidates, |_, digest| push_hex(&mut lines, digest)),
@@ -104,11 +105,27 @@ fn hash(params: &Params, batch: &Batch, host: &dyn Host) -> Result<Vec<u8>, Fail
     Ok(lines)
 }
 
+/// Appends a digest as a line of hex.
 fn push_hex(lines: &mut Vec<u8>, digest: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    lines.extend(digest.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]));
-    lines.push(b'\n');
+    // As long as the longest: SHA-512.
+    let mut line = [b'\n'; 2 * 64 + 1];
+    for (pair, byte) in line.as_chunks_mut::<2>().0.iter_mut().zip(digest) {
+        *pair = HEX[usize::from(*byte)];
+    }
+    lines.extend_from_slice(&line[..=2 * digest.len()]);
 }
+
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 fn concatenate(subtasks: u64, host: &dyn Host) -> Result<(), Failure> {
     let mut result = host.result();
