@@ -1,11 +1,11 @@
-//! One call into the guest, in a fresh instance.
+//! One call into the guest.
 //!
 //! In: a prepared task and which of its functions to call. Out: a typed outcome with log, time and memory.
-//! Nothing of an instance outlives its call.
+//! Nothing of an instance outlives its call, but where the job asks for batches: there the next index may have it.
 
 use std::{collections::BTreeSet, sync::Arc, sync::atomic::Ordering};
 
-use executor_protocol::{Call, Ended, Layout, Outcome};
+use executor_protocol::{Call, Ended, Isolation, Layout, Limit, Outcome};
 use wasmtime::{Result, Store};
 
 use crate::host::bindings::{
@@ -13,44 +13,71 @@ use crate::host::bindings::{
     exports::processdistro::task::contract::{Failure, Guest, Layout as GuestLayout},
 };
 use crate::host::{Host, Outside};
-use crate::limits::{call_bytes_max, merge_bytes_max, output_bytes_max};
+use crate::limits::{OutOfMemory, call_bytes_max, merge_bytes_max, output_bytes_max};
 use crate::prepare::Prepared;
-use crate::trap::{self, Stage};
-use crate::watchdog::What;
+use crate::trap::{self, Bytes, Stage};
+use crate::watchdog::{What, limits_with_log};
 
 /// A media type longer than this is not one (RFC 6838 allows 127 characters on each side of the slash).
 const MEDIA_TYPE_BYTES_MAX: usize = 255;
+/// Calls of one instance in a batch: a fresh one costs 20 µs (Python: 1 ms), spread over so many it is nothing, and
+/// what leaks at each call has no time to grow.
+const BATCH_CALLS_MAX: u32 = 10_000;
+/// Of its memory limit an instance may have a half at the end of a call and is still used again: what creeps up is
+/// thrown away long before it fails an index.
+const BATCH_MEMORY_SHARE: u64 = 2;
 
 /// Where calls are made: what they need and the number of the request they are made for.
 pub(crate) struct Caller<'a> {
     pub(crate) prepared: &'a Prepared,
     pub(crate) outside: &'a Arc<Outside>,
     pub(crate) request: u64,
+    /// The instance that the last index left.
+    pub(crate) kept: &'a mut Option<Live>,
+}
+
+/// An instance that can be called.
+pub(crate) struct Live {
+    store: Store<Host>,
+    task: Task,
+    calls: u32,
+}
+
+impl Live {
+    fn is_worn(&self, memory_bytes_max: u64) -> bool {
+        self.calls >= BATCH_CALLS_MAX || self.store.data().meter.bytes() > memory_bytes_max / BATCH_MEMORY_SHARE
+    }
 }
 
 impl Caller<'_> {
     /// Calls `plan`.
-    pub(crate) fn plan(&self) -> Call<Layout> {
+    pub(crate) fn plan(&mut self) -> Call<Layout> {
         let params = &self.prepared.context.params;
         let (call, _) = self.call(What::Plan, |guest, store| guest.call_plan(store, params));
-        checked(call, |layout| layout_of(layout, self.output_bytes_max()))
+        let limit = self.output_bytes_max();
+        checked(call, |layout| layout_of(layout, limit))
     }
 
     /// Calls `run` for an index.
-    pub(crate) fn run(&self, index: u64) -> Ended {
+    pub(crate) fn run(&mut self, index: u64) -> Ended {
         let params = &self.prepared.context.params;
         let (call, found) = self.call(What::Run(index), |guest, store| guest.call_run(store, params, index));
         let limit = self.output_bytes_max();
         let call = checked(call, |output: Vec<u8>| match output.len() as u64 {
-            bytes if bytes > limit => Err(format!("the output has {bytes} bytes, more than the limit of {limit}")),
+            bytes if bytes > limit => {
+                Err((format!("the output has {bytes} bytes, more than the limit of {limit}"), Some(Limit::Output)))
+            }
             _ => Ok(output),
         });
-        let found = if matches!(call.outcome, Outcome::Success(_)) { found.into_iter().collect() } else { Vec::new() };
-        Ended { index, call, found }
+        if matches!(call.outcome, Outcome::Success(_)) {
+            return Ended { index, call, found: found.into_iter().collect() };
+        }
+        *self.kept = None;
+        Ended { index, call, found: Vec::new() }
     }
 
     /// Calls `merge`; on success its whole result has been sent.
-    pub(crate) fn merge(&self, subtasks: u64) -> Call<()> {
+    pub(crate) fn merge(&mut self, subtasks: u64) -> Call<()> {
         let params = &self.prepared.context.params;
         self.outside.blobs().set_parts(subtasks);
         let (call, _) = self.call(What::Merge, |guest, store| {
@@ -63,59 +90,97 @@ impl Caller<'_> {
     }
 
     fn call<T>(
-        &self,
+        &mut self,
         what: What,
         function: impl FnOnce(&Guest, &mut Store<Host>) -> Result<Result<T, Failure>>,
     ) -> (Call<T>, BTreeSet<u64>) {
-        let Prepared { context, task } = self.prepared;
+        let context = &self.prepared.context;
         let calls = &self.outside.calls;
         calls.begin(what, context);
-        let host = Host::new(self.outside, what, self.request, context.goal, context.memory_bytes_max);
-        let mut store = Store::new(task.engine(), host);
-        store.limiter(|host| &mut host.meter);
-        store.set_hostcall_fuel(if what == What::Merge { merge_bytes_max(context) } else { call_bytes_max(context) });
-        let answer = match task.instantiate(&mut store) {
-            Ok(instance) => {
-                let guest = Task::processdistro_task_contract(&instance);
-                function(guest, &mut store).map_err(|error| (error, Stage::Call))
+        let ready = self.ready(what);
+        let (answer, mut live) = match ready {
+            Ok(mut live) => {
+                let guest = live.task.processdistro_task_contract();
+                let answer = function(guest, &mut live.store).map_err(|error| (error, Stage::Call));
+                (answer, Some(live))
             }
-            Err(error) => Err((error, Stage::Instantiate)),
+            Err(error) => (Err((error, Stage::Instantiate)), None),
         };
         let (log, wall_ns) = calls.end();
-        let outcome = match answer {
-            Ok(Ok(value)) => Outcome::Success(value),
-            Ok(Err(Failure::Retryable(text))) => Outcome::Retryable(text),
-            Ok(Err(Failure::Permanent(text))) => Outcome::Permanent(text),
-            Err((error, stage)) => trap::outcome(&error, stage, log.last_error(), self.output_bytes_max()),
+        let (outcome, limit) = match answer {
+            Ok(Ok(value)) => (Outcome::Success(value), None),
+            Ok(Err(Failure::Retryable(text))) => (Outcome::Retryable(text), None),
+            Ok(Err(Failure::Permanent(text))) => (Outcome::Permanent(text), None),
+            Err((error, stage)) => trap::outcome(&error, stage, log.last_error(), self.bytes_max(what)),
         };
         let memory_peak_bytes = calls.peak.load(Ordering::Relaxed);
-        let call = Call { outcome, log: log.into_text(), wall_ns, memory_peak_bytes };
-        (call, std::mem::take(&mut store.data_mut().found))
+        let limits = limits_with_log(limit, &log);
+        let call = Call { outcome, log: log.into_text(), wall_ns, memory_peak_bytes, limits };
+        let found = live.as_mut().map(|live| std::mem::take(&mut live.store.data_mut().found)).unwrap_or_default();
+        if context.isolation == Isolation::Batch && matches!(what, What::Run(_)) {
+            *self.kept = live.filter(|live| !live.is_worn(context.memory_bytes_max));
+        }
+        (call, found)
+    }
+
+    /// The instance that the last index left, or a fresh one.
+    fn ready(&mut self, what: What) -> Result<Live> {
+        let Prepared { context, task, initial_bytes } = self.prepared;
+        // Asked here, since the engine sets up a memory's first contents before it asks.
+        if *initial_bytes > context.memory_bytes_max {
+            return Err(OutOfMemory { wanted: *initial_bytes, limit: context.memory_bytes_max }.into());
+        }
+        let mut live = match self.kept.take() {
+            Some(mut live) if matches!(what, What::Run(_)) => {
+                live.store.data_mut().begin(what, self.request);
+                self.outside.calls.peak.store(live.store.data().meter.bytes(), Ordering::Relaxed);
+                live
+            }
+            _ => {
+                let host = Host::new(self.outside, what, self.request, context.goal, context.memory_bytes_max);
+                let mut store = Store::new(task.engine(), host);
+                store.limiter(|host| &mut host.meter);
+                store.set_hostcall_fuel(self.call_bytes_max(what));
+                let task = task.instantiate(&mut store)?;
+                Live { store, task, calls: 0 }
+            }
+        };
+        live.calls += 1;
+        Ok(live)
     }
 
     fn output_bytes_max(&self) -> u64 {
         output_bytes_max(&self.prepared.context)
     }
+
+    fn call_bytes_max(&self, what: What) -> usize {
+        let context = &self.prepared.context;
+        if what == What::Merge { merge_bytes_max(context) } else { call_bytes_max(context) }
+    }
+
+    fn bytes_max(&self, what: What) -> Bytes {
+        Bytes { output_max: self.output_bytes_max(), call_max: self.call_bytes_max(what) as u64 }
+    }
 }
 
 /// The call with its answer looked through: a text says what is wrong with it.
-fn checked<T, U>(call: Call<T>, check: impl FnOnce(T) -> Result<U, String>) -> Call<U> {
-    let call = call.map(check);
-    let Call { outcome, log, wall_ns, memory_peak_bytes } = call;
-    let outcome = match outcome {
-        Outcome::Success(Err(wrong)) => Outcome::InvalidOutput(wrong),
-        other => other.map(|answer| answer.expect("invariant: a wrong answer was taken out above")),
-    };
-    Call { outcome, log, wall_ns, memory_peak_bytes }
+fn checked<T, U>(call: Call<T>, check: impl FnOnce(T) -> Result<U, (String, Option<Limit>)>) -> Call<U> {
+    let mut call = call.map(check);
+    if let Outcome::Success(Err((wrong, limit))) = call.outcome {
+        call.limits.extend(limit);
+        call.outcome = Outcome::InvalidOutput(wrong);
+    }
+    call.map(|answer| answer.unwrap_or_else(|_| unreachable!("invariant: a wrong answer was taken out above")))
 }
 
-fn layout_of(layout: GuestLayout, state_bytes_max: u64) -> Result<Layout, String> {
+fn layout_of(layout: GuestLayout, state_bytes_max: u64) -> Result<Layout, (String, Option<Limit>)> {
     let GuestLayout { subtasks, media_type, goal, state } = layout;
     if state.len() as u64 > state_bytes_max {
-        return Err(format!("the plan's state has {} bytes, more than the limit of {state_bytes_max}", state.len()));
+        let text = format!("the plan's state has {} bytes, more than the limit of {state_bytes_max}", state.len());
+        return Err((text, Some(Limit::Output)));
     }
     if media_type.len() > MEDIA_TYPE_BYTES_MAX || media_type.chars().any(char::is_control) {
-        return Err("the plan's media type is not one: at most 255 printable characters".to_owned());
+        return Err(("the plan's media type is not one: at most 255 printable characters".to_owned(), None));
     }
     Ok(Layout { subtasks, media_type, goal, state })
 }

@@ -6,7 +6,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result, WasmBacktraceDetails,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Result,
+    WasmBacktraceDetails,
 };
 
 /// Stack of a guest's own calls. Rust guests keep another one, usually 1 MiB, in their linear memory.
@@ -17,20 +18,48 @@ const KEEP_RESIDENT_BYTES: usize = 32 << 20;
 /// All that a 32-bit memory can have; the job's own limit is enforced by `limits`.
 const MEMORY_BYTES_MAX: usize = 4 << 30;
 /// Linear memories of one component. The slot's reservation is this times 4 GiB of addresses, not of memory.
-const MEMORIES_MAX: u32 = 4;
+pub(crate) const MEMORIES_MAX: u32 = 4;
 /// Core instances and tables of one component: a Python task has 38.
-const CORE_INSTANCES_MAX: u32 = 64;
+pub(crate) const CORE_INSTANCES_MAX: u32 = 64;
+/// Tables of one core module: compilers make one, hand-written modules some.
+const TABLES_PER_MODULE_MAX: u32 = 16;
 /// Elements of one table, an address each.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Elements of all tables of an instance: 8 MiB.
+pub(crate) const TABLE_ELEMENTS_SUM_MAX: usize = 1 << 20;
+
+/// What a person may ask for who measures or debugs; kubelets never do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Variant {
+    /// Ask the system for each instance anew.
+    pub(crate) without_pool: bool,
+    /// Put a check into every loop, as a time limit inside the process would need.
+    pub(crate) with_epochs: bool,
+    /// Tell a debugger about compiled code, and leave it as it was written.
+    pub(crate) for_debugger: bool,
+}
 
 /// The engine with a pool for one instance; where that much address space cannot be had, one that asks the
 /// system for each instance anew.
 pub(crate) fn engine() -> Result<Engine> {
-    let mut pooled = config();
+    variant(Variant::default())
+}
+
+/// The same, changed.
+pub(crate) fn variant(variant: Variant) -> Result<Engine> {
+    let mut plain = config();
+    plain.epoch_interruption(variant.with_epochs);
+    if variant.for_debugger {
+        plain.debug_info(true).cranelift_opt_level(OptLevel::None);
+    }
+    if variant.without_pool {
+        return Engine::new(&plain);
+    }
+    let mut pooled = plain.clone();
     pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
     Engine::new(&pooled).or_else(|error| {
         eprintln!("pd-executor: no pool of instances, every call will take longer: {error:#}");
-        Engine::new(&config())
+        Engine::new(&plain)
     })
 }
 
@@ -68,6 +97,7 @@ fn pool() -> PoolingAllocationConfig {
         .max_memory_size(MEMORY_BYTES_MAX)
         .total_tables(CORE_INSTANCES_MAX)
         .max_tables_per_component(CORE_INSTANCES_MAX)
+        .max_tables_per_module(TABLES_PER_MODULE_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(1 << 16)

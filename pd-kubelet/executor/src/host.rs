@@ -43,6 +43,8 @@ const FOUND_MAX: usize = 1 << 20;
 pub(crate) enum Breach {
     #[error("{0}")]
     Contract(String),
+    #[error("more than {FOUND_MAX} targets were reported as found by one index")]
+    Found,
     #[error("the task could not read what it asked for")]
     Read(#[from] ReadError),
 }
@@ -87,6 +89,13 @@ impl Host {
             last_progress: None,
             result: Vec::new(),
         }
+    }
+
+    /// The instance is called once more.
+    pub(crate) fn begin(&mut self, what: What, request: u64) {
+        (self.what, self.request) = (what, request);
+        self.found.clear();
+        self.last_progress = None;
     }
 
     /// Sends what is left of the merge's result.
@@ -153,9 +162,7 @@ impl HostCalls for Host {
                     goal.max(1) - 1
                 )
             }
-            Some(_) if self.found.len() >= FOUND_MAX => {
-                format!("more than {FOUND_MAX} targets were reported as found by one index")
-            }
+            Some(_) if self.found.len() >= FOUND_MAX => return Err(Breach::Found.into()),
             Some(_) => {
                 self.found.insert(target);
                 return Ok(());

@@ -7,22 +7,33 @@
 mod bench;
 mod blobs;
 mod call;
+mod check;
 mod compile;
 mod engine;
+mod given;
 mod host;
 mod limits;
+mod local;
 mod log;
 mod pipe;
 mod prepare;
+mod replay;
 mod sandbox;
 mod serve;
 mod trap;
+mod usage;
 mod watchdog;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use executor_protocol::Request;
+
+pub use bench::Bench;
+pub use check::Check;
+pub use given::{Given, Limits};
+pub use replay::{Function, Replay};
 
 /// Flags of `pd-executor`.
 #[derive(Debug, Parser)]
@@ -39,17 +50,13 @@ pub enum Verb {
     /// Serve a kubelet on standard input and output (the default)
     Serve,
     /// Call `run` in a bare loop, a fresh instance each, and print `runs_per_second=…`
-    Bench {
-        /// A task's component
-        #[arg(long)]
-        component: PathBuf,
-        /// The job's params as JSON
-        #[arg(long, default_value = "{}")]
-        params: String,
-        /// How many calls
-        #[arg(long, default_value_t = 100_000)]
-        count: u64,
-    },
+    Bench(Bench),
+    /// Make one call of a job again, and show what comes of it
+    Replay(Replay),
+    /// Find out whether a file is a task that a cluster would take
+    Check(Check),
+    /// Print which of the walls around an executor this system has, as JSON
+    Walls,
     /// Print what a compiled module depends on besides its source: part of a cache's key
     Fingerprint,
 }
@@ -58,11 +65,19 @@ pub enum Verb {
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.verb.unwrap_or(Verb::Serve) {
         Verb::Serve => {
-            sandbox::enter();
+            sandbox::complain(&sandbox::enter());
             Ok(serve::serve()?)
         }
-        Verb::Bench { component, params, count } => {
-            bench::bench(&component, &params, count)?;
+        Verb::Bench(options) => {
+            bench::bench(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Replay(options) => replay::replay(&options),
+        Verb::Check(options) => check::check(&options),
+        Verb::Walls => {
+            let mut layers = sandbox::enter();
+            layers.extend(sandbox::confine_to(&Request::Plan));
+            println!("{}", sandbox::listed(&layers));
             Ok(ExitCode::SUCCESS)
         }
         Verb::Fingerprint => {

@@ -11,7 +11,7 @@ use std::sync::{
 use executor_protocol::{Context, FRAME_BYTES_MAX};
 use wasmtime::{ResourceLimiter, Result};
 
-use crate::engine::TABLE_ELEMENTS_MAX;
+use crate::engine::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLE_ELEMENTS_SUM_MAX};
 
 /// Bytes of a frame that are not output: index, log, found targets.
 const FRAME_REST_BYTES: u64 = 16 << 20;
@@ -28,6 +28,15 @@ const RESULT_PIECE_BYTES_MAX: u64 = 64 << 20;
 pub(crate) struct OutOfMemory {
     pub(crate) wanted: u64,
     pub(crate) limit: u64,
+}
+
+/// The guest asked for more table space than it may have.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "the task asked for {wanted} table elements; a table may have {TABLE_ELEMENTS_MAX}, all of them together {TABLE_ELEMENTS_SUM_MAX}"
+)]
+pub(crate) struct OutOfTables {
+    pub(crate) wanted: usize,
 }
 
 /// Bytes of output an index may have: the job's limit, and what fits into a frame.
@@ -51,13 +60,20 @@ pub(crate) struct Meter {
     limit: u64,
     bytes: u64,
     asked: u64,
+    elements: usize,
+    elements_asked: usize,
     /// Shared with the watchdog, which reports it for a call that never ends.
     peak: Arc<AtomicU64>,
 }
 
 impl Meter {
     pub(crate) fn new(limit: u64, peak: Arc<AtomicU64>) -> Self {
-        Self { limit, bytes: 0, asked: 0, peak }
+        Self { limit, bytes: 0, asked: 0, elements: 0, elements_asked: 0, peak }
+    }
+
+    /// Linear memory that the instance has.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 }
 
@@ -79,8 +95,36 @@ impl ResourceLimiter for Meter {
         Ok(())
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS_MAX)
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        let asked = desired.saturating_sub(current);
+        let sum = self.elements.saturating_add(asked);
+        if desired > TABLE_ELEMENTS_MAX {
+            return Err(OutOfTables { wanted: desired }.into());
+        }
+        if sum > TABLE_ELEMENTS_SUM_MAX {
+            return Err(OutOfTables { wanted: sum }.into());
+        }
+        (self.elements, self.elements_asked) = (sum, asked);
+        Ok(true)
+    }
+
+    /// The table's own declared maximum was met: the guest is told -1.
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> Result<()> {
+        self.elements -= std::mem::take(&mut self.elements_asked);
+        Ok(())
+    }
+
+    // The same whether there is a pool or not.
+    fn instances(&self) -> usize {
+        CORE_INSTANCES_MAX as usize
+    }
+
+    fn tables(&self) -> usize {
+        CORE_INSTANCES_MAX as usize
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_MAX as usize
     }
 }
 
@@ -98,6 +142,18 @@ mod tests {
         let refused = refused.downcast_ref::<OutOfMemory>().expect("typed");
         assert_eq!((refused.wanted, refused.limit), (11 << 16, 10 << 16));
         assert_eq!(peak.load(Ordering::Relaxed), 10 << 16);
+    }
+
+    #[test]
+    fn tables_count_each_and_together() {
+        let mut meter = Meter::new(0, Arc::default());
+        assert!(meter.table_growing(0, TABLE_ELEMENTS_MAX, None).expect("fits"));
+        let refused = meter.table_growing(TABLE_ELEMENTS_MAX, TABLE_ELEMENTS_MAX + 1, None).expect_err("too long");
+        assert_eq!(refused.downcast_ref::<OutOfTables>().expect("typed").wanted, TABLE_ELEMENTS_MAX + 1);
+        let grown = (0..20).map_while(|_| meter.table_growing(0, TABLE_ELEMENTS_MAX, None).ok()).count();
+        assert_eq!(grown, TABLE_ELEMENTS_SUM_MAX / TABLE_ELEMENTS_MAX - 1);
+        meter.table_grow_failed(wasmtime::Error::msg("its maximum")).expect("noted");
+        assert!(meter.table_growing(0, TABLE_ELEMENTS_MAX, None).expect("fits again"));
     }
 
     #[test]

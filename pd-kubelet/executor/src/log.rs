@@ -43,6 +43,11 @@ impl Log {
         self.text.push('\n');
     }
 
+    /// True once a line was dropped.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.dropped > 0
+    }
+
     /// The last line logged as an error, kept even where the log is full.
     pub(crate) fn last_error(&self) -> Option<&str> {
         self.last_error.as_deref()

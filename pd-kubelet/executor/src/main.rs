@@ -9,7 +9,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("pd-executor: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(2)
         }
     }
 }

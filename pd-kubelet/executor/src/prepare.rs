@@ -18,6 +18,8 @@ use crate::host::{
 
 /// Interfaces that a task may import.
 const ALLOWED: &str = "processdistro:task/";
+/// A page of linear memory.
+const PAGE_BYTES: u64 = 64 << 10;
 /// The interface that a task must export.
 const CONTRACT: &str = "processdistro:task/contract@1.0.0";
 
@@ -47,6 +49,17 @@ pub(crate) enum ContractError {
 pub(crate) struct Prepared {
     pub(crate) context: Context,
     pub(crate) task: TaskPre<Host>,
+    /// The largest linear memory that an instance begins with.
+    pub(crate) initial_bytes: u64,
+}
+
+impl Prepared {
+    pub(crate) fn new(context: Context, task: TaskPre<Host>) -> Self {
+        let required = task.instance_pre().component().resources_required();
+        let pages = required.and_then(|required| required.max_initial_memory_size).unwrap_or(0);
+        let initial_bytes = pages.saturating_mul(PAGE_BYTES);
+        Self { context, task, initial_bytes }
+    }
 }
 
 /// Loads a compiled module.
@@ -56,7 +69,7 @@ pub(crate) fn prepare(engine: &Engine, context: Context) -> Result<Prepared, Pre
     let component = load(engine, context.compiled.as_ref());
     let component = component.map_err(|source| PrepareError::Load { path: path(), source })?;
     let task = check(engine, &component)?;
-    Ok(Prepared { context, task })
+    Ok(Prepared::new(context, task))
 }
 
 /// Maps a compiled module into memory.

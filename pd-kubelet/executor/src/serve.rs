@@ -10,22 +10,25 @@ use std::{
     process::{self, ExitCode},
     sync::{
         Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver},
     },
     thread,
+    time::Duration,
 };
 
-use executor_protocol::{FrameError, ReadAnswer, Reply, Request, read};
+use executor_protocol::{FrameError, Limit, ReadAnswer, Reply, Request, read};
 use wasmtime::Engine;
 
 use crate::blobs::{Blobs, Link};
-use crate::call::Caller;
-use crate::compile::compile;
+use crate::call::{Caller, Live};
+use crate::compile::{Allowance, CompileError, compile, watch};
 use crate::engine::{GUEST_STACK_BYTES, engine};
 use crate::host::Outside;
 use crate::pipe::{Numbered, Outbox, listen};
 use crate::prepare::{Prepared, prepare};
-use crate::sandbox::confine;
+use crate::sandbox::{complain, confine_to};
+use crate::usage::Usage;
 use crate::watchdog::Calls;
 
 /// Read from the pipe at once.
@@ -35,7 +38,7 @@ const TIMED_OUT: u8 = 3;
 /// Exit code when the pipe broke or carried nonsense.
 const BROKEN_PIPE: u8 = 2;
 /// Stack of the thread that calls guests: theirs, and as much again for the host's functions and traps.
-const STACK_BYTES: usize = GUEST_STACK_BYTES + (8 << 20);
+pub(crate) const STACK_BYTES: usize = GUEST_STACK_BYTES + (8 << 20);
 
 /// Why serving ended early.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +68,8 @@ pub(crate) fn serve() -> Result<ExitCode, ServeError> {
             return Ok(ExitCode::from(BROKEN_PIPE));
         }
     };
-    confine(&first);
+    let usage = Arc::new(Usage::open());
+    complain(&confine_to(&first));
     let (requests, queue) = mpsc::channel();
     let (answers, data) = mpsc::channel();
     let outside = outside(Outbox::new(Box::new(to)), data);
@@ -76,17 +80,17 @@ pub(crate) fn serve() -> Result<ExitCode, ServeError> {
     start("flush", move || exit(Err(flusher.flush_old()), 0))?;
     start("watchdog", move || exit(calls.watch(&reporter), TIMED_OUT))?;
     let caller = thread::Builder::new().name("calls".to_owned()).stack_size(STACK_BYTES);
-    let desk = caller.spawn(move || Desk { engine, outside, prepared: None }.work(&queue))?;
+    let desk = caller.spawn(move || Desk { engine, outside, prepared: None, kept: None, usage }.work(&queue))?;
     desk.join().map_err(|_| ServeError::Panicked)??;
     Ok(ExitCode::SUCCESS)
 }
 
-fn outside(outbox: Arc<Outbox>, answers: Receiver<Option<ReadAnswer>>) -> Arc<Outside> {
+pub(crate) fn outside(outbox: Arc<Outbox>, answers: Receiver<Option<ReadAnswer>>) -> Arc<Outside> {
     let blobs = Mutex::new(Blobs::new(Link { outbox: Arc::clone(&outbox), answers: Some(answers) }));
     Arc::new(Outside { outbox, calls: Calls::new(), cancels: Arc::default(), blobs })
 }
 
-fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub(crate) fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
@@ -110,25 +114,32 @@ fn widen(pipe: &File) {
 }
 
 /// Where requests are carried out.
-struct Desk {
-    engine: Engine,
-    outside: Arc<Outside>,
-    prepared: Option<Prepared>,
+pub(crate) struct Desk {
+    pub(crate) engine: Engine,
+    pub(crate) outside: Arc<Outside>,
+    pub(crate) prepared: Option<Prepared>,
+    /// In a batch: the instance that the last index left.
+    pub(crate) kept: Option<Live>,
+    pub(crate) usage: Arc<Usage>,
 }
 
 impl Desk {
-    fn work(mut self, queue: &Receiver<Numbered>) -> Result<(), FrameError> {
+    pub(crate) fn work(mut self, queue: &Receiver<Numbered>) -> Result<(), FrameError> {
         while let Ok((number, request)) = queue.recv() {
             match request {
-                Request::Compile { component, compiled } => {
+                Request::Compile { component, compiled, cpu_ms_max, memory_bytes_max } => {
+                    let cpu = Duration::from_millis(cpu_ms_max);
+                    let finished = self.watch_compilation(Allowance { cpu, memory_bytes: memory_bytes_max });
                     let done = compile(&self.engine, &component, &compiled);
-                    self.answer_ready(done)?;
+                    finished.store(true, Ordering::Release);
+                    let limit = done.as_ref().err().and_then(CompileError::limit);
+                    self.answer_ready(done, limit)?;
                 }
                 Request::Prepare(context) => {
-                    self.prepared = None;
+                    (self.kept, self.prepared) = (None, None);
                     self.outside.blobs().forget();
                     let prepared = prepare(&self.engine, context).map(|prepared| self.prepared = Some(prepared));
-                    self.answer_ready(prepared)?;
+                    self.answer_ready(prepared, None)?;
                 }
                 call => self.call(number, call)?,
             }
@@ -136,30 +147,47 @@ impl Desk {
         Ok(())
     }
 
-    fn answer_ready(&self, done: Result<(), impl Into<anyhow::Error>>) -> Result<(), FrameError> {
-        let reply = match done {
-            Ok(()) => Reply::Prepared,
-            Err(error) => Reply::Broken(format!("{:#}", error.into())),
+    /// Answers the flag that ends the watch.
+    fn watch_compilation(&self, allowance: Allowance) -> Arc<AtomicBool> {
+        let finished = Arc::new(AtomicBool::new(false));
+        let (usage, outbox, flag) = (Arc::clone(&self.usage), Arc::clone(&self.outside.outbox), Arc::clone(&finished));
+        let watch = move || {
+            if let Some(refused) = watch(allowance, &usage, &outbox, &flag) {
+                exit(refused, TIMED_OUT);
+            }
+        };
+        if let Err(error) = start("watch", watch) {
+            eprintln!("pd-executor: nobody watches this compilation: {error}");
+        }
+        finished
+    }
+
+    fn answer_ready(&self, done: Result<(), impl Into<anyhow::Error>>, limit: Option<Limit>) -> Result<(), FrameError> {
+        let reply = match (done, limit) {
+            (Ok(()), _) => Reply::Prepared,
+            (Err(error), Some(limit)) => Reply::Refused { limit, why: format!("{:#}", error.into()) },
+            (Err(error), None) => Reply::Broken(format!("{:#}", error.into())),
         };
         self.outside.outbox.send(&[reply])
     }
 
-    fn call(&self, number: u64, request: Request) -> Result<(), FrameError> {
-        let outbox = &self.outside.outbox;
-        let Some(prepared) = &self.prepared else {
+    fn call(&mut self, number: u64, request: Request) -> Result<(), FrameError> {
+        let Self { outside, prepared, kept, .. } = self;
+        let outbox = &outside.outbox;
+        let Some(prepared) = prepared else {
             return outbox.send(&[Reply::Broken("nothing is prepared: a call came before `Prepare`".to_owned())]);
         };
-        let caller = Caller { prepared, outside: &self.outside, request: number };
+        let mut caller = Caller { prepared, outside, request: number, kept };
         match request {
             Request::Plan => outbox.send(&[Reply::Planned(caller.plan()), Reply::Done]),
             Request::Merge { subtasks } => {
                 // Parts are numbered, not named by digest: those of an earlier merge are not this one's.
-                self.outside.blobs().forget();
+                outside.blobs().forget();
                 outbox.send(&[Reply::Merged(caller.merge(subtasks)), Reply::Done])
             }
             Request::Run { first, last, careful } => {
                 for index in first..=last {
-                    if self.outside.cancels.include(number) {
+                    if outside.cancels.include(number) {
                         break;
                     }
                     outbox.ended(caller.run(index), careful)?;

@@ -1,15 +1,15 @@
 //! Why a guest was stopped, in words for its author.
 //!
 //! In: wasmtime's error and the last error the guest logged. Out: a text with the panic's message and the
-//! guest's own frames, or the outcome that a typed error stands for.
+//! guest's own frames, or the outcome that a typed error stands for; and the limit that was met.
 
 use std::fmt::Write;
 
-use executor_protocol::Outcome;
+use executor_protocol::{Limit, Outcome};
 use wasmtime::{Error, FrameInfo, Trap, WasmBacktrace};
 
 use crate::host::Breach;
-use crate::limits::OutOfMemory;
+use crate::limits::{OutOfMemory, OutOfTables};
 use crate::log::cut;
 
 /// Frames shown of a trap; deeper ones repeat or are the caller's.
@@ -47,37 +47,61 @@ pub(crate) enum Stage {
     Call,
 }
 
-/// The outcome that an error stands for. `output_bytes_max` is the limit on an answer's size.
-pub(crate) fn outcome<T>(error: &Error, stage: Stage, last_error: Option<&str>, output_bytes_max: u64) -> Outcome<T> {
+/// Bytes that a guest may hand over, for the texts about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bytes {
+    /// As its answer.
+    pub(crate) output_max: u64,
+    /// In one call of a host function.
+    pub(crate) call_max: u64,
+}
+
+/// The outcome that an error stands for, and the limit that was met.
+pub(crate) fn outcome<T>(
+    error: &Error,
+    stage: Stage,
+    last_error: Option<&str>,
+    bytes: Bytes,
+) -> (Outcome<T>, Option<Limit>) {
     if let Some(error) = error.downcast_ref::<OutOfMemory>() {
-        return Outcome::OutOfMemory(error.to_string());
+        return (Outcome::OutOfMemory(error.to_string()), Some(Limit::Memory));
+    }
+    if let Some(error) = error.downcast_ref::<OutOfTables>() {
+        return (Outcome::OutOfMemory(error.to_string()), Some(Limit::Tables));
     }
     match error.downcast_ref::<Breach>() {
-        Some(Breach::Contract(text)) => return Outcome::InvalidOutput(text.clone()),
-        Some(breach @ Breach::Read(source)) => return Outcome::Retryable(format!("{breach}: {source}")),
+        Some(Breach::Contract(text)) => return (Outcome::InvalidOutput(text.clone()), None),
+        Some(breach @ Breach::Found) => return (Outcome::InvalidOutput(breach.to_string()), Some(Limit::Found)),
+        Some(breach @ Breach::Read(source)) => return (Outcome::Retryable(format!("{breach}: {source}")), None),
         None => {}
     }
     let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
     let trap = error.downcast_ref::<Trap>();
+    let cause = error.root_cause().to_string();
+    let is_too_much = cause.contains("too much data is being copied");
     if trap.is_none() && frames.is_empty() && stage == Stage::Call {
-        return Outcome::InvalidOutput(answer_text(error, output_bytes_max));
+        return if is_too_much {
+            let text = format!("the output is larger than the limit of {} bytes", bytes.output_max);
+            (Outcome::InvalidOutput(text), Some(Limit::Output))
+        } else {
+            (Outcome::InvalidOutput(format!("the task's answer does not follow the contract: {cause}")), None)
+        };
     }
-    let mut text = match (trap, stage) {
-        (Some(trap), _) => trap_text(*trap, last_error),
-        (None, Stage::Call) => format!("the task called the host wrongly: {}", error.root_cause()),
-        (None, Stage::Instantiate) => format!("the task could not be started: {error:#}"),
+    let (mut text, limit) = match (trap, stage) {
+        (Some(Trap::StackOverflow), _) => (trap_text(Trap::StackOverflow, last_error), Some(Limit::Stack)),
+        (Some(trap), _) => (trap_text(*trap, last_error), None),
+        (None, Stage::Call) if is_too_much => {
+            let text = format!("the task handed the host more than {} bytes in one call", bytes.call_max);
+            (text, Some(Limit::HostCall))
+        }
+        (None, Stage::Call) => (format!("the task called the host wrongly: {cause}"), None),
+        (None, Stage::Instantiate) => {
+            let limit = cause.contains("resource limit exceeded").then_some(Limit::Instances);
+            (format!("the task could not be started: {error:#}"), limit)
+        }
     };
     own_frames(frames, &mut text);
-    Outcome::Trap(cut(&text, TEXT_BYTES_MAX).to_owned())
-}
-
-/// The guest had returned, and what it returned could not be taken over.
-fn answer_text(error: &Error, output_bytes_max: u64) -> String {
-    let text = error.root_cause().to_string();
-    if text.contains("too much data is being copied") {
-        return format!("the output is larger than the limit of {output_bytes_max} bytes");
-    }
-    format!("the task's answer does not follow the contract: {text}")
+    (Outcome::Trap(cut(&text, TEXT_BYTES_MAX).to_owned()), limit)
 }
 
 fn trap_text(trap: Trap, last_error: Option<&str>) -> String {
@@ -164,7 +188,11 @@ mod tests {
     #[test]
     fn an_error_without_frames_is_the_answers_fault_only_after_a_call() {
         let error = Error::msg("string is not UTF-8");
-        assert!(matches!(outcome::<()>(&error, Stage::Call, None, 1), Outcome::InvalidOutput(_)));
-        assert!(matches!(outcome::<()>(&error, Stage::Instantiate, None, 1), Outcome::Trap(_)));
+        let bytes = Bytes { output_max: 1, call_max: 1 };
+        assert!(matches!(outcome::<()>(&error, Stage::Call, None, bytes), (Outcome::InvalidOutput(_), None)));
+        assert!(matches!(outcome::<()>(&error, Stage::Instantiate, None, bytes), (Outcome::Trap(_), None)));
+        let error = Error::msg("resource limit exceeded: instance count too high at 65");
+        let (_, limit) = outcome::<()>(&error, Stage::Instantiate, None, bytes);
+        assert_eq!(limit, Some(Limit::Instances));
     }
 }

@@ -12,13 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use executor_protocol::{Call, Context, Ended, FrameError, Outcome, Reply};
+use executor_protocol::{Call, Context, Ended, FrameError, Limit, Outcome, Reply};
 
 use crate::log::Log;
 use crate::pipe::Outbox;
+use crate::usage::cpu_time;
 
 /// Log of one call that is kept at most, whatever the job allows: it travels in one frame with the output.
 const LOG_BYTES_MAX: u64 = 1 << 20;
+/// Least time between two looks at the processor's clock: a call that waits uses none, and is not hurried.
+const CPU_LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Which of the task's functions runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +51,40 @@ struct Running {
     what: What,
     started: Instant,
     limit: Duration,
+    cpu: Option<CpuLimit>,
     log: Log,
 }
 
+/// A limit on processor time.
+struct CpuLimit {
+    limit: Duration,
+    /// Where the process's clock stands when it is met.
+    ends_at: Duration,
+    /// When that can be at the earliest: one thread uses no more of it than passes.
+    look_at: Option<Instant>,
+}
+
 impl Running {
-    /// None: further away than a clock can tell.
+    /// When a limit may have been met. None: further away than a clock can tell.
     fn deadline(&self) -> Option<Instant> {
-        self.started.checked_add(self.limit)
+        let look_at = self.cpu.as_ref().and_then(|cpu| cpu.look_at);
+        self.started.checked_add(self.limit).into_iter().chain(look_at).min()
+    }
+
+    /// The limit that has been met; where none has, it is known anew when the next may be.
+    fn overdue(&mut self) -> Option<Limit> {
+        let now = Instant::now();
+        if self.started.checked_add(self.limit).is_some_and(|end| end <= now) {
+            return Some(Limit::WallTime);
+        }
+        let cpu = self.cpu.as_mut().filter(|cpu| cpu.look_at.is_some_and(|at| at <= now))?;
+        match cpu.ends_at.saturating_sub(cpu_time()) {
+            Duration::ZERO => Some(Limit::CpuTime),
+            left => {
+                cpu.look_at = now.checked_add(left.max(CPU_LOOK_EVERY));
+                None
+            }
+        }
     }
 }
 
@@ -67,7 +97,12 @@ impl Calls {
     pub(crate) fn begin(&self, what: What, context: &Context) {
         let limit = Duration::from_millis(context.call_ms_max);
         let log = Log::new(context.log_bytes_max.min(LOG_BYTES_MAX));
-        let running = Running { what, started: Instant::now(), limit, log };
+        let started = Instant::now();
+        let cpu = context.cpu_ms_max.map(|milliseconds| {
+            let limit = Duration::from_millis(milliseconds);
+            CpuLimit { limit, ends_at: cpu_time().saturating_add(limit), look_at: started.checked_add(limit) }
+        });
+        let running = Running { what, started, limit, cpu, log };
         self.peak.store(0, Ordering::Relaxed);
         let mut state = self.lock();
         let deadline = running.deadline();
@@ -95,38 +130,43 @@ impl Calls {
     pub(crate) fn watch(&self, outbox: &Outbox) -> Result<(), FrameError> {
         let mut state = self.lock();
         loop {
+            if let Some(limit) = state.running.as_mut().and_then(Running::overdue) {
+                // The lock is held from here on: a call that ends this moment waits in `end` for ever.
+                let running = state.running.take().expect("invariant: only a running call is overdue");
+                let result = outbox.send(&[self.timed_out(running, limit)]);
+                std::mem::forget(state);
+                return result;
+            }
             let deadline = state.running.as_ref().and_then(Running::deadline);
             state.looks_at = deadline;
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            state = match left {
+            state = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(Duration::ZERO) => {
-                    // The lock is held from here on: a call that ends this moment waits in `end` for ever.
-                    let running = state.running.take().expect("invariant: only a running call has a deadline");
-                    let result = outbox.send(&[self.timed_out(running)]);
-                    std::mem::forget(state);
-                    return result;
-                }
                 Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
             }
         }
     }
 
-    fn timed_out(&self, running: Running) -> Reply {
+    fn timed_out(&self, running: Running, limit: Limit) -> Reply {
         match running.what {
-            What::Plan => Reply::Planned(self.overdue(running)),
-            What::Run(index) => Reply::Ended(vec![Ended { index, call: self.overdue(running), found: Vec::new() }]),
-            What::Merge => Reply::Merged(self.overdue(running)),
+            What::Plan => Reply::Planned(self.overdue(running, limit)),
+            What::Run(index) => {
+                Reply::Ended(vec![Ended { index, call: self.overdue(running, limit), found: Vec::new() }])
+            }
+            What::Merge => Reply::Merged(self.overdue(running, limit)),
         }
     }
 
-    fn overdue<T>(&self, running: Running) -> Call<T> {
+    fn overdue<T>(&self, running: Running, limit: Limit) -> Call<T> {
+        let (most, kind, field) = match running.cpu {
+            Some(cpu) if limit == Limit::CpuTime => (cpu.limit, "processor time", "resources.cpuTime"),
+            _ => (running.limit, "wall time", "subtaskTimeout"),
+        };
         let text = format!(
-            "the call ran longer than its limit of {:?} of wall time; raise spec.subtaskTimeout or let each subtask do less",
-            running.limit
+            "the call took more than its limit of {most:?} of {kind}; raise spec.{field} or let each subtask do less"
         );
         Call {
             outcome: Outcome::TimedOut(text),
+            limits: limits_with_log(Some(limit), &running.log),
             log: running.log.into_text(),
             wall_ns: nanoseconds(running.started),
             memory_peak_bytes: self.peak.load(Ordering::Relaxed),
@@ -136,6 +176,11 @@ impl Calls {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The limits that a call met: the one that ended it, and that of its log.
+pub(crate) fn limits_with_log(ended_by: Option<Limit>, log: &Log) -> Vec<Limit> {
+    ended_by.into_iter().chain(log.is_cut().then_some(Limit::Log)).collect()
 }
 
 fn nanoseconds(since: Instant) -> u64 {

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::{ByteBuf, Bytes};
 
-use crate::{Call, Outcome};
+use crate::{Call, Limit, Outcome};
 
 /// A `Call<Vec<u8>>`, borrowed; the fields and their order are those of `Call`.
 #[derive(Serialize)]
@@ -14,6 +14,7 @@ struct Borrowed<'a> {
     log: &'a str,
     wall_ns: u64,
     memory_peak_bytes: u64,
+    limits: &'a [Limit],
 }
 
 /// An `Outcome<Vec<u8>>`, borrowed; the variants and their order are those of `Outcome`.
@@ -39,7 +40,7 @@ pub(crate) fn serialize<S: Serializer>(call: &Call<Vec<u8>>, serializer: S) -> R
         Outcome::InvalidOutput(text) => BorrowedOutcome::InvalidOutput(text),
     };
     let (wall_ns, memory_peak_bytes) = (call.wall_ns, call.memory_peak_bytes);
-    Borrowed { outcome, log: &call.log, wall_ns, memory_peak_bytes }.serialize(serializer)
+    Borrowed { outcome, log: &call.log, wall_ns, memory_peak_bytes, limits: &call.limits }.serialize(serializer)
 }
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Call<Vec<u8>>, D::Error> {
@@ -48,7 +49,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use crate::{Call, Ended, Outcome, decode, encode};
+    use crate::{Call, Ended, Limit, Outcome, decode, encode};
 
     #[test]
     fn every_outcome_survives_and_has_the_bytes_of_the_plain_derive() {
@@ -63,7 +64,8 @@ mod tests {
             Outcome::InvalidOutput(text()),
         ];
         for outcome in outcomes {
-            let call = Call { outcome, log: "info a\n".to_owned(), wall_ns: 5, memory_peak_bytes: 1 << 40 };
+            let limits = vec![Limit::Memory, Limit::CompileMemory];
+            let call = Call { outcome, log: "info a\n".to_owned(), wall_ns: 5, memory_peak_bytes: 1 << 40, limits };
             let ended = Ended { index: 7, call: call.clone(), found: vec![3] };
             let frame = encode(&ended).expect("encodes");
             assert_eq!(frame, encode(&(7_u64, call, vec![3_u64])).expect("encodes"));

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! Prepare(call context) ──────────────▶
-//!                      ◀────────────── Prepared | Broken
+//!                      ◀────────────── Prepared | Broken | Refused
 //! Plan | Run{first..=last} | Merge ───▶
 //!                      ◀────────────── Read*      (answered by Data, in order)
 //!                      ◀────────────── Ended*     (one for each index, batched), Progress*
@@ -35,12 +35,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Compile `component` (a file) into `compiled` (a file beside the cache, renamed into it by the
-    /// kubelet), then answer `Prepared` or `Broken`. Only sent to an executor started for compiling.
+    /// kubelet), then answer `Prepared`, `Broken` or `Refused`. Only sent to an executor started for compiling.
     Compile {
         /// Path of the component's bytes.
         component: String,
         /// Path to write the compiled module to.
         compiled: String,
+        /// Processor time that it may take, in milliseconds.
+        cpu_ms_max: u64,
+        /// Memory that it may take, in bytes.
+        memory_bytes_max: u64,
     },
     /// Load a compiled module and keep it, with all that its calls need, until the next `Prepare`.
     Prepare(Context),
@@ -77,12 +81,78 @@ pub struct Context {
     pub memory_bytes_max: u64,
     /// Wall-clock limit of one call, in milliseconds.
     pub call_ms_max: u64,
+    /// Limit on the processor time of one call, in milliseconds. None: no such limit.
+    pub cpu_ms_max: Option<u64>,
     /// Output of one index, in bytes.
     pub output_bytes_max: u64,
     /// Log kept of one call, in bytes.
     pub log_bytes_max: u64,
     /// Number of targets, for a task that searches: `found` beyond it is an invalid output.
     pub goal: Option<u64>,
+    /// What an instance is used for.
+    pub isolation: Isolation,
+}
+
+/// How long an instance of the task lives. `plan` and `merge` always get one of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Isolation {
+    /// For one index.
+    #[default]
+    Subtask,
+    /// For many indexes of one job, until it has answered so many calls, has grown, or has failed.
+    Batch,
+}
+
+/// What a task can have too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Limit {
+    /// Linear memory of an instance.
+    Memory,
+    /// Elements of its tables.
+    Tables,
+    /// Core instances, memories or tables of a component.
+    Instances,
+    /// Depth of its calls.
+    Stack,
+    /// Wall-clock time of a call.
+    WallTime,
+    /// Processor time of a call.
+    CpuTime,
+    /// Bytes of an output.
+    Output,
+    /// Bytes handed to the host in one call.
+    HostCall,
+    /// Bytes of a log; what is beyond is dropped, and the call goes on.
+    Log,
+    /// Targets found by one index.
+    Found,
+    /// Bytes of a component.
+    ComponentSize,
+    /// Time that a compilation takes.
+    CompileTime,
+    /// Memory that a compilation takes.
+    CompileMemory,
+}
+
+impl Limit {
+    /// Its name, as metrics label it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "Memory",
+            Self::Tables => "Tables",
+            Self::Instances => "Instances",
+            Self::Stack => "Stack",
+            Self::WallTime => "WallTime",
+            Self::CpuTime => "CpuTime",
+            Self::Output => "Output",
+            Self::HostCall => "HostCall",
+            Self::Log => "Log",
+            Self::Found => "Found",
+            Self::ComponentSize => "ComponentSize",
+            Self::CompileTime => "CompileTime",
+            Self::CompileMemory => "CompileMemory",
+        }
+    }
 }
 
 /// Size of a blob and, when bytes were asked for, the bytes.
@@ -113,6 +183,13 @@ pub enum Reply {
     Prepared,
     /// `Compile` or `Prepare` failed; the text is for a person.
     Broken(String),
+    /// `Compile` or `Prepare` failed, because the component is beyond a limit.
+    Refused {
+        /// Which limit.
+        limit: Limit,
+        /// For a person.
+        why: String,
+    },
     /// The guest wants bytes of a blob; answered by `Data`. A length of 0 asks for the size alone.
     Read {
         /// Which blob.
@@ -166,6 +243,8 @@ pub struct Call<T> {
     pub wall_ns: u64,
     /// Most linear memory it had, in bytes.
     pub memory_peak_bytes: u64,
+    /// The limits it met.
+    pub limits: Vec<Limit>,
 }
 
 /// The answer of a call or how it failed. Every text is for a person.
@@ -204,8 +283,8 @@ pub struct Layout {
 impl<T> Call<T> {
     /// The same call with another kind of answer.
     pub fn map<U>(self, answer: impl FnOnce(T) -> U) -> Call<U> {
-        let Self { outcome, log, wall_ns, memory_peak_bytes } = self;
-        Call { outcome: outcome.map(answer), log, wall_ns, memory_peak_bytes }
+        let Self { outcome, log, wall_ns, memory_peak_bytes, limits } = self;
+        Call { outcome: outcome.map(answer), log, wall_ns, memory_peak_bytes, limits }
     }
 }
 

@@ -3,12 +3,12 @@
 //! In: nothing, then the first request. Out: limits, a filter of system calls (seccomp), and the few paths that are
 //! left (Landlock). Everything is kept by threads started later.
 
-use std::{collections::BTreeMap, env::consts::ARCH, fs, io, path::Path};
+use std::{collections::BTreeMap, env::consts::ARCH, fmt::Display, fs, io, path::Path};
 
-use executor_protocol::Request;
+use super::{Layer, Way};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, Scope,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 use rustix::thread::set_no_new_privs;
@@ -73,42 +73,50 @@ const REFUSED: [libc::c_long; 47] = [
     libc::SYS_reboot,
 ];
 
-pub(super) fn enter() {
-    say("close inherited descriptors", close_inherited());
-    say("follow the parent into death", set_parent_process_death_signal(Some(Signal::KILL)));
-    say("refuse new privileges", set_no_new_privs(true));
-    say("forbid core dumps", limit(Resource::Core, 0));
-    say("limit open files", limit(Resource::Nofile, FILES_MAX));
-    say("be the first to go without memory", fs::write("/proc/self/oom_score_adj", "1000"));
-    say("lower the priority", nice(NICE).map(drop));
-    say("refuse system calls", refuse_calls());
+/// Everything that needs to know nothing of what this executor is for.
+pub(super) fn enter() -> Vec<Layer> {
+    vec![
+        layer("closed descriptors", close_inherited()),
+        layer("death with the parent", set_parent_process_death_signal(Some(Signal::KILL))),
+        layer("no new privileges", set_no_new_privs(true)),
+        layer("no core dumps", limit(Resource::Core, 0)),
+        layer("limit on open files", limit(Resource::Nofile, FILES_MAX)),
+        layer("first to go without memory", fs::write("/proc/self/oom_score_adj", "1000")),
+        layer("low priority", nice(NICE).map(drop)),
+        layer("seccomp", refuse_calls()),
+    ]
 }
 
-pub(super) fn confine(first: &Request) {
+/// The file system: nothing but these ways is left of it.
+pub(super) fn confine(ways: &[Way<'_>]) -> Layer {
     let to_write =
         AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
-    let allowed: Vec<(&Path, BitFlags<AccessFs>)> = match first {
-        Request::Compile { component, compiled } => {
-            vec![(component.as_ref(), AccessFs::ReadFile.into()), (folder_of(compiled), to_write)]
-        }
-        Request::Prepare(context) => vec![(folder_of(&context.compiled), AccessFs::ReadFile.into())],
-        _ => Vec::new(),
+    let allowed: Vec<(&Path, BitFlags<AccessFs>)> = ways
+        .iter()
+        .map(|way| match way {
+            Way::Read(path) => (*path, AccessFs::ReadFile.into()),
+            Way::Write(folder) => (*folder, to_write),
+        })
+        .collect();
+    let enforced = match allow_only(&allowed) {
+        Ok(status) if status.ruleset == RulesetStatus::NotEnforced => Err("this kernel has no Landlock".to_owned()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
     };
-    say("shut the file system", allow_only(&allowed).map(drop));
+    layer("Landlock", enforced)
 }
 
-fn say<E: std::fmt::Display>(what: &str, done: Result<(), E>) {
-    if let Err(error) = done {
-        eprintln!("pd-executor: cannot {what}: {error}");
-    }
+/// Bytes of private memory that this process may have from here on; allocations beyond it fail.
+pub(super) fn limit_memory(bytes: u64) -> Layer {
+    layer("limit on memory", limit(Resource::Data, bytes))
+}
+
+fn layer<E: Display>(name: &'static str, done: Result<(), E>) -> Layer {
+    Layer { name, missing: done.err().map(|error| error.to_string()) }
 }
 
 fn limit(resource: Resource, to: u64) -> rustix::io::Result<()> {
     setrlimit(resource, Rlimit { current: Some(to), maximum: Some(to) })
-}
-
-fn folder_of(path: &str) -> &Path {
-    Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn refuse_calls() -> Result<(), seccompiler::Error> {
@@ -134,17 +142,23 @@ fn allow_only(allowed: &[(&Path, BitFlags<AccessFs>)]) -> Result<RestrictionStat
     rules.restrict_self()
 }
 
-/// Closes everything beyond the three standard streams.
-#[expect(unsafe_code, reason = "closing a descriptor that nobody here owns")]
+/// Closes everything beyond the three standard streams. Kernels before 5.9 cannot do it at once; there the numbers
+/// that are open are asked for, among them that of the list itself, which is closed by then: the system refuses that
+/// and nothing else happens.
+#[expect(unsafe_code, reason = "closing descriptors that nobody here owns")]
 fn close_inherited() -> io::Result<()> {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: called first in `main`: nothing in this process has opened anything yet.
+    if unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, 0) } == 0 {
+        return Ok(());
+    }
     let numbers: Vec<i32> = fs::read_dir("/proc/self/fd")?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|number| *number > 2)
         .collect();
     for number in numbers {
-        // SAFETY: called first in `main`: nothing in this process has opened anything yet. The one that listed
-        // the folder is in the list and closed already; closing it again is refused.
-        unsafe { rustix::io::close(number) };
+        // SAFETY: as above; a number that is not open is refused with EBADF.
+        unsafe { libc::close(number) };
     }
     Ok(())
 }
@@ -152,7 +166,6 @@ fn close_inherited() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use landlock::RulesetStatus;
     use std::net::{TcpListener, TcpStream};
     use std::process::Command;
 
@@ -190,26 +203,14 @@ mod tests {
         fs::create_dir(path("keys")).expect("makes");
         fs::write(path("modules/a"), "a").expect("writes");
         fs::write(path("keys/b"), "b").expect("writes");
-        let compiled = path("modules/a").to_str().expect("UTF-8").to_owned();
-        let component = path("keys/none").to_str().expect("UTF-8").to_owned();
+        let root = folder.path().to_owned();
         let inside = move |compiles: bool| {
-            let first = if compiles {
-                Request::Compile { component: component.clone(), compiled: compiled.clone() }
-            } else {
-                Request::Prepare(executor_protocol::Context {
-                    compiled: compiled.clone(),
-                    params: String::new(),
-                    memory_bytes_max: 0,
-                    call_ms_max: 0,
-                    output_bytes_max: 0,
-                    log_bytes_max: 0,
-                    goal: None,
-                })
-            };
-            let folder = Path::new(&compiled).parent().and_then(Path::parent).expect("two up").to_owned();
+            let folder = root.clone();
             let check = move || {
                 set_no_new_privs(true).expect("is always allowed");
-                confine(&first);
+                let modules = folder.join("modules");
+                let way = if compiles { Way::Write(&modules) } else { Way::Read(&modules) };
+                assert_eq!(confine(&[way]).missing, None);
                 let wrote = fs::write(folder.join("modules/c"), "c").is_ok();
                 (fs::read(folder.join("modules/a")).is_ok(), wrote, fs::read(folder.join("keys/b")).is_ok())
             };

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::driver::Node;
-use executor_protocol::{Blob, Layout, Outcome, Reply, Request};
+use executor_protocol::{Blob, Isolation, Layout, Outcome, Reply, Request};
 
 #[test]
 fn every_index_answers_in_order() {
@@ -182,6 +182,38 @@ fn a_cancel_reaches_the_running_index_and_leaves_the_rest_out() {
     node.send(&Request::Cancel);
     assert_eq!(node.prepare("e", |_| {}), Reply::Prepared);
     assert_eq!(node.run(0, 9).len(), 10, "a late cancel is not for the next request");
+}
+
+#[test]
+fn a_batch_reuses_an_instance_until_it_fails_or_has_grown() {
+    let mut node = Node::with_guest("n", |context| context.isolation = Isolation::Batch);
+    // Each call answers how many its instance has had; index 5 panics, index 8 takes most of the memory.
+    let ended = node.run(0, 11);
+    let counts: Vec<Option<u8>> = ended
+        .iter()
+        .map(|ended| match &ended.call.outcome {
+            Outcome::Success(output) => Some(output[0]),
+            _ => None,
+        })
+        .collect();
+    let some = |counts: [u8; 3]| counts.map(Some);
+    assert_eq!(counts[..5], [some([1, 2, 3]).as_slice(), &[Some(4), Some(5)]].concat());
+    assert_eq!(counts[5], None, "a trap");
+    assert_eq!(counts[6..9], some([1, 2, 3]), "a fresh one after it");
+    assert_eq!(counts[9..], some([1, 2, 3]), "and after one that had grown");
+    assert!(ended[8].call.memory_peak_bytes > 8 << 20 && ended[9].call.memory_peak_bytes == 2 << 16);
+    assert_eq!(node.run(12, 12)[0].call.outcome, Outcome::Success(vec![4]), "also from one run to the next");
+    assert_eq!(node.prepare("n", |_| {}), Reply::Prepared);
+    assert!(node.run(0, 3).iter().all(|ended| ended.call.outcome == Outcome::Success(vec![1])), "fresh by default");
+}
+
+#[test]
+fn a_batch_replaces_its_instance_after_ten_thousand_calls() {
+    let mut node = Node::with_guest("n", |context| context.isolation = Isolation::Batch);
+    let ended = node.run(100, 10_100);
+    let count = |at: usize| ended[at].call.outcome.clone();
+    assert_eq!(count(9_999), Outcome::Success(vec![(10_000 % 256) as u8]));
+    assert_eq!(count(10_000), Outcome::Success(vec![1]));
 }
 
 #[test]

@@ -11,16 +11,25 @@ use std::{
     time::{Duration, Instant},
 };
 
-use executor_protocol::{Blob, Context, Ended, Outcome, ReadAnswer, Reply, Request, read, write};
+use executor_protocol::{Blob, Context, Ended, Isolation, Outcome, ReadAnswer, Reply, Request, read, write};
 use tempfile::TempDir;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 const WIT: &str = include_str!("../../../../wasm_tasks/abi/wit/task.wit");
 
+/// Processor time and memory of a compilation, beyond what any honest guest takes.
+pub(crate) const COMPILE_MS: u64 = 60_000;
+pub(crate) const COMPILE_BYTES: u64 = 2 << 30;
+
 /// The guest of these tests as a component.
 pub(crate) fn guest() -> Vec<u8> {
-    let mut module = wat::parse_str(include_str!("guest.wat")).expect("the guest parses");
+    component(include_str!("guest.wat"))
+}
+
+/// The component of a core module of the contract's world.
+pub(crate) fn component(module: &str) -> Vec<u8> {
+    let mut module = wat::parse_str(module).expect("the guest parses");
     let mut resolve = wit_parser::Resolve::default();
     let package = resolve.push_source("task.wit", WIT).expect("the contract parses");
     let world = resolve.select_world(&[package], Some("task")).expect("the world is there");
@@ -89,10 +98,14 @@ impl Node {
     }
 
     pub(crate) fn compile(&mut self, component: &[u8]) -> Reply {
+        self.compile_within(component, COMPILE_MS, COMPILE_BYTES)
+    }
+
+    pub(crate) fn compile_within(&mut self, component: &[u8], cpu_ms_max: u64, memory_bytes_max: u64) -> Reply {
         let path = self.folder.path().join("component");
         fs::write(&path, component).expect("writes");
         let (component, compiled) = (text(&path), text(&self.compiled()));
-        self.send(&Request::Compile { component, compiled });
+        self.send(&Request::Compile { component, compiled, cpu_ms_max, memory_bytes_max });
         self.next()
     }
 
@@ -105,6 +118,8 @@ impl Node {
             output_bytes_max: 1 << 20,
             log_bytes_max: 1 << 10,
             goal: Some(2),
+            cpu_ms_max: None,
+            isolation: Isolation::Subtask,
         };
         change(&mut context);
         self.send(&Request::Prepare(context));

@@ -13,6 +13,7 @@
   (import "processdistro:task/host@1.0.0" "write-result" (func $write_result (param i32 i32)))
   (memory (export "memory") 2)
   (global $heap (mut i32) (i32.const 32768))
+  (global $calls (mut i32) (i32.const 0))
   (data (i32.const 1000) "panicked at guest.rs:1: boom")
   (data (i32.const 1100) "never")
   (data (i32.const 1110) "later")
@@ -142,6 +143,13 @@
         (call $progress (i64.const 1) (i64.const 2))
         (br_if $wait (i32.eqz (call $cancelled))))
       (return (call $ok (i32.const 0) (i32.const 1)))))
+    ;; 'n': how many calls this instance has had, as one byte; index 5 panics, index 8 takes 10 MiB
+    (if (call $is (local.get $params) (i32.const 0x6e)) (then
+      (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+      (if (i64.eq (local.get $index) (i64.const 5)) (then (call $boom)))
+      (if (i64.eq (local.get $index) (i64.const 8)) (then (drop (memory.grow (i32.const 160)))))
+      (i32.store8 (i32.const 8) (global.get $calls))
+      (return (call $ok (i32.const 8) (i32.const 1)))))
     ;; 'w': a result outside merge
     (if (call $is (local.get $params) (i32.const 0x77)) (then
       (call $write_result (i32.const 0) (i32.const 4))

@@ -4,4 +4,6 @@
 
 mod calls;
 mod driver;
+mod hostile;
 mod process;
+mod replay;

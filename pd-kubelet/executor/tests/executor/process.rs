@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use crate::driver::{Node, guest, text};
+use crate::driver::{COMPILE_BYTES, COMPILE_MS, Node, guest, text};
 use executor_protocol::{Outcome, Reply, Request};
 
 fn broken(reply: Reply) -> String {
@@ -120,7 +120,12 @@ fn what_is_not_a_task_is_refused_in_words() {
     let why = broken(node.compile(&wat::parse_str(wrong).expect("parses")));
     assert!(why.contains("does not fit the contract"), "{why}");
     assert!(!node.compiled().exists());
-    node.send(&Request::Compile { component: "/nowhere".to_owned(), compiled: text(&node.compiled()) });
+    node.send(&Request::Compile {
+        component: "/nowhere".to_owned(),
+        compiled: text(&node.compiled()),
+        cpu_ms_max: COMPILE_MS,
+        memory_bytes_max: COMPILE_BYTES,
+    });
     assert!(broken(node.next()).contains("cannot read the component /nowhere"));
     assert!(broken(node.prepare("e", |_| {})).contains("cannot read the compiled module"));
     fs::write(node.compiled(), b"not compiled").expect("writes");
@@ -187,8 +192,8 @@ fn the_bare_loop_prints_a_rate() {
     };
     let measured = bench("{}");
     let line = String::from_utf8_lossy(&measured.stdout).into_owned();
-    let rate = line.strip_prefix("runs_per_second=").and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
-    assert!(measured.status.success() && rate.is_some_and(|rate| rate > 0), "{measured:?}");
+    let rate = line.strip_prefix("runs_per_second=").and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
+    assert!(measured.status.success() && rate.is_some_and(|rate| rate > 0.0), "{measured:?}");
     let not_json = bench("e");
     assert!(String::from_utf8_lossy(&not_json.stderr).contains("not JSON"));
     fs::write(&path, b"x").expect("writes");

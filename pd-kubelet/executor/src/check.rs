@@ -1,0 +1,156 @@
+//! Whether a file is a task that a cluster would take, found out without one.
+//!
+//! In: a file, params, inputs. Out: a line for each thing that was looked at, the first wrong one with its reason. The
+//! plan is called behind the same walls as on a node; nothing else runs.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::Args;
+use executor_protocol::Outcome;
+use serde_json::{Value, json};
+use task_abi::{InspectError, Metadata, inspect_within};
+
+use crate::compile::from_bytes;
+use crate::engine::engine;
+use crate::given::{Given, Limits, component};
+use crate::local::{Session, Shared, told};
+use crate::{prepare, sandbox};
+
+/// One component in the cluster's store.
+const MODULE_BYTES_MAX: u64 = 64 << 20;
+/// What is looked at, in this order.
+const NAMES: [&str; 8] = ["wasm", "imports", "contract", "metadata", "params schema", "params", "compile", "plan"];
+/// Something is wrong.
+const FAILED: u8 = 1;
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// A component, or a core module of the contract's world
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    given: Given,
+    #[command(flatten)]
+    limits: Limits,
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What came of looking.
+enum Found {
+    Good(String),
+    Bad(String),
+    Skipped(String),
+}
+
+/// Does what the flags say.
+pub(crate) fn check(options: &Check) -> Result<ExitCode> {
+    drop(sandbox::enter());
+    let bytes = component(&options.file)?;
+    let sources = options.given.sources()?;
+    let params: Value = serde_json::from_str(&options.given.params()?)?;
+    drop(sandbox::confine(&[]));
+    let mut results: Vec<(&str, Found)> = Vec::new();
+    match inspect_within(&bytes, MODULE_BYTES_MAX) {
+        Err(error) => {
+            let wrong = position(&error);
+            results.extend(NAMES[..wrong].iter().map(|name| (*name, Found::Good(String::new()))));
+            results.push((NAMES[wrong], Found::Bad(error.to_string())));
+        }
+        Ok(inspection) => {
+            let metadata = &inspection.metadata;
+            results.push(("wasm", Found::Good(format!("{} bytes", bytes.len()))));
+            results.push(("imports", Found::Good(inspection.imports.join(", "))));
+            results.push(("contract", Found::Good(inspection.abi.clone())));
+            results.push(("metadata", Found::Good(format!("{} {}", metadata.name, metadata.version))));
+            results.extend(check_params(&metadata.params_schema, &params));
+            if !results.iter().any(|(_, found)| matches!(found, Found::Bad(_))) {
+                results.extend(dry_run(options, &bytes, metadata, &sources));
+            }
+        }
+    }
+    print(&results, options.json);
+    let is_bad = results.iter().any(|(_, found)| matches!(found, Found::Bad(_)));
+    Ok(if is_bad { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// Which of `NAMES` an error belongs to.
+fn position(error: &InspectError) -> usize {
+    match error {
+        InspectError::TooLarge { .. }
+        | InspectError::NotWasm { .. }
+        | InspectError::CoreModule
+        | InspectError::Invalid { .. } => 0,
+        InspectError::ForbiddenImports(_) => 1,
+        InspectError::NoContract { .. } | InspectError::OtherContract { .. } | InspectError::Mismatch(_) => 2,
+        InspectError::NoMetadata | InspectError::MalformedMetadata(_) => 3,
+    }
+}
+
+fn check_params(schema: &Value, params: &Value) -> Vec<(&'static str, Found)> {
+    let validator = match jsonschema::validator_for(schema) {
+        Ok(validator) => validator,
+        Err(error) => return vec![("params schema", Found::Bad(format!("it is not a JSON Schema: {error}")))],
+    };
+    let errors: Vec<String> = validator
+        .iter_errors(params)
+        .map(|error| match error.instance_path().to_string() {
+            at if at.is_empty() => error.to_string(),
+            at => format!("{at}: {error}"),
+        })
+        .collect();
+    let found = if errors.is_empty() { Found::Good(String::new()) } else { Found::Bad(errors.join("; ")) };
+    vec![("params schema", Found::Good(String::new())), ("params", found)]
+}
+
+fn dry_run(options: &Check, bytes: &[u8], metadata: &Metadata, sources: &Shared) -> Vec<(&'static str, Found)> {
+    let compiled = engine().map_err(anyhow::Error::from).and_then(|engine| {
+        let task = prepare::check(&engine, &from_bytes(&engine, bytes)?)?;
+        Ok((engine, task))
+    });
+    let (engine, task) = match compiled {
+        Ok(compiled) => compiled,
+        Err(error) => return vec![("compile", Found::Bad(format!("{error:#}")))],
+    };
+    let given = |name: &str| options.given.inputs.iter().any(|(input, _)| input == name);
+    let missing = metadata.inputs.iter().find(|input| input.required && !given(&input.name));
+    let plan = match missing {
+        Some(input) => Found::Skipped(format!("give its input: --input {}=FILE", input.name)),
+        None => options
+            .given
+            .context(&options.limits, None)
+            .and_then(|context| Session::start(&engine, task, context, sources)?.plan())
+            .map_or_else(
+                |error| Found::Bad(format!("{error:#}")),
+                |call| match &call.outcome {
+                    Outcome::Success(layout) => {
+                        Found::Good(format!("{} subtasks, {}", layout.subtasks, layout.media_type))
+                    }
+                    failed => Found::Bad(format!("{}: {}", told(failed).0, told(failed).1.unwrap_or_default())),
+                },
+            ),
+    };
+    vec![("compile", Found::Good(String::new())), ("plan", plan)]
+}
+
+fn print(results: &[(&str, Found)], as_json: bool) {
+    let told = results.iter().map(|(name, found)| match found {
+        Found::Good(text) => (*name, "ok", text),
+        Found::Bad(text) => (*name, "fail", text),
+        Found::Skipped(text) => (*name, "skip", text),
+    });
+    if as_json {
+        let checks: Vec<Value> =
+            told.map(|(name, result, detail)| json!({"name": name, "result": result, "detail": detail})).collect();
+        println!("{}", json!({ "checks": checks }));
+        return;
+    }
+    for (name, result, detail) in told {
+        let word = if result == "fail" { "FAIL" } else { result };
+        let colon = if detail.is_empty() { "" } else { ": " };
+        println!("{word:<5}{name}{colon}{detail}");
+    }
+}
