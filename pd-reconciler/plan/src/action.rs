@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use jiff::Timestamp;
 use schemas::{Assignment, Job, JobStatus};
 
-use crate::snapshot::Memory;
+use crate::{
+    rates::History,
+    snapshot::{Memory, NodeMemory},
+};
 
 /// What to do now, why, and when to look again.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,10 @@ pub struct Plan {
     pub wake_at: Option<Timestamp>,
     /// By job UID: to be handed back in the next snapshot.
     pub memories: BTreeMap<String, Memory>,
+    /// To be handed back in the next snapshot.
+    pub history: History,
+    /// By node UID: to be handed back in the next snapshot.
+    pub node_memories: BTreeMap<String, NodeMemory>,
     /// Numbers for metrics.
     pub counts: Counts,
 }
@@ -34,6 +41,12 @@ pub struct Counts {
     pub retries: u64,
     /// Nodes found lost.
     pub nodes_lost: u64,
+    /// Times that work was recalled from a busy node for an idle one.
+    pub steals: u64,
+    /// Indexes recalled so.
+    pub stolen_indexes: u64,
+    /// Indexes given to a second node because the first is stuck with them.
+    pub copied_indexes: u64,
 }
 
 /// One write. The object's resourceVersion is what the write depends on.
@@ -47,6 +60,19 @@ pub enum Action {
         assignment: Box<Assignment>,
         /// True when it takes work away: nothing of the job may be given out before this is written.
         withdraws: bool,
+    },
+    /// Delete an assignment: what runs of it is stopped, what came of it does not count.
+    DeleteAssignment(Box<Assignment>),
+    /// Delete a job whose time after its end is over, with all that belongs to it.
+    DeleteJob(Arc<Job>),
+    /// Write down why a node has nothing to do.
+    ExplainNode {
+        /// The node.
+        node: String,
+        /// Its UID.
+        uid: String,
+        /// Why; none: it is busy, and the explanation goes.
+        reason: Option<String>,
     },
     /// Replace a job's status.
     WriteJobStatus {
@@ -134,11 +160,11 @@ impl Action {
     /// UID of the job or, for what is about a node alone, of the node.
     pub fn uid(&self) -> Option<&str> {
         match self {
-            Self::CreateAssignment(assignment) | Self::ReplaceAssignment { assignment, .. } => {
-                Some(&assignment.spec.job.uid)
-            }
-            Self::WriteJobStatus { job, .. } => job.metadata.uid.as_deref(),
-            Self::SetNodeReady { uid, .. } => Some(uid),
+            Self::CreateAssignment(assignment)
+            | Self::ReplaceAssignment { assignment, .. }
+            | Self::DeleteAssignment(assignment) => Some(&assignment.spec.job.uid),
+            Self::WriteJobStatus { job, .. } | Self::DeleteJob(job) => job.metadata.uid.as_deref(),
+            Self::SetNodeReady { uid, .. } | Self::ExplainNode { uid, .. } => Some(uid),
             Self::EmitEvent(event) => Some(event.about.uid()),
         }
     }
@@ -177,6 +203,17 @@ impl fmt::Display for Action {
             Self::WriteJobStatus { job, status } => {
                 write!(f, "status of {}: {}", job.metadata.name.as_deref().unwrap_or_default(), ToldStatus(status))
             }
+            Self::DeleteAssignment(assignment) => {
+                write!(f, "delete {} on {}", assignment.spec.job.name, assignment.spec.node_name)
+            }
+            Self::DeleteJob(job) => write!(f, "delete job {}", job.metadata.name.as_deref().unwrap_or_default()),
+            Self::ExplainNode { node, reason, .. } => {
+                write!(
+                    f,
+                    "node {node}: {}",
+                    reason.as_deref().map_or("busy again".into(), |why| format!("idle: {why}"))
+                )
+            }
             Self::SetNodeReady { node, ready, .. } => {
                 write!(f, "node {node}: Ready={}", if *ready { "True" } else { "Unknown" })
             }
@@ -198,11 +235,19 @@ impl fmt::Display for Told<'_> {
         if spec.plan {
             f.write_str(" plan")?;
         }
+        if spec.plan_attempt > 0 {
+            write!(f, "#{}", spec.plan_attempt)?;
+        }
         if let Some(slots) = spec.slots {
             write!(f, " slots={slots}")?;
         }
         for grant in &spec.grants {
             write!(f, " {}:[{}]", grant.attempt, grant.indexes)?;
+        }
+        for (what, indexes) in [("recalled", &spec.recalled), ("copies", &spec.copies)] {
+            if !indexes.is_empty() {
+                write!(f, " {what}=[{indexes}]")?;
+            }
         }
         if let Some(merge) = &spec.merge {
             write!(f, " merge#{}", merge.attempt)?;
@@ -236,6 +281,12 @@ impl fmt::Display for ToldStatus<'_> {
         }
         if let Some(result) = &status.result {
             write!(f, " result={}", &result.artifact.hex()[..6])?;
+        }
+        for (name, digest) in &status.inputs {
+            write!(f, " {name}={}", &digest.hex()[..6])?;
+        }
+        if let Some(waiting) = &status.waiting {
+            write!(f, " waiting={}({})", waiting.reason, waiting.message)?;
         }
         for condition in &status.conditions {
             write!(f, " {}={}({})", condition.type_, condition.status, condition.reason)?;

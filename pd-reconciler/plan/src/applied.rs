@@ -30,6 +30,17 @@ pub fn apply(snapshot: &Snapshot, plan: &Plan) -> Snapshot {
                     node.ready = if *ready { Readiness::True } else { Readiness::Unknown };
                 }
             }
+            Action::DeleteAssignment(assignment) => {
+                if let Some(facts) = job_of(&mut after, Some(&assignment.spec.job.uid)) {
+                    facts.assignments.retain(|stored| stored.metadata.name != assignment.metadata.name);
+                }
+            }
+            Action::DeleteJob(job) => after.jobs.retain(|facts| facts.job.metadata.uid != job.metadata.uid),
+            Action::ExplainNode { uid, reason, .. } => {
+                if let Some(node) = after.nodes.iter_mut().find(|node| node.uid == *uid) {
+                    node.idle_reason.clone_from(reason);
+                }
+            }
             Action::EmitEvent(_) => {}
         }
     }
@@ -38,6 +49,8 @@ pub fn apply(snapshot: &Snapshot, plan: &Plan) -> Snapshot {
             facts.memory = memory.clone();
         }
     }
+    after.history.clone_from(&plan.history);
+    after.node_memories.clone_from(&plan.node_memories);
     after
 }
 

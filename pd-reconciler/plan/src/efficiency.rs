@@ -1,15 +1,69 @@
-//! Figures about a job's run: throughput, the time it will take, and how well the cluster was used.
+//! Figures about a job's run: throughput, the time it will take, how well the cluster was used, and where the
+//! rest went.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use schemas::{JobStatus, condition::Condition, job::conditions};
+use schemas::{
+    JobStatus,
+    condition::Condition,
+    job::{EfficiencyLoss, conditions},
+};
 
 use crate::{
+    hands::Hand,
     job::{Draft, Work},
     nodes::Nodes,
     time::{after, since, to_millis},
 };
+
+/// Slot-seconds that nothing was done in, by what they waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Losses {
+    spent: Idle,
+    /// Slots that waited when the last plan was made: they have done so since.
+    idle: Idle,
+    at: Option<Timestamp>,
+}
+
+/// Slots, or slot-seconds, by what they wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Idle {
+    queueing: f64,
+    stealing: f64,
+    tail: f64,
+    lost: f64,
+}
+
+/// Takes in how the job's slots stand: until the next plan they are taken to stay so.
+pub(crate) fn observe(work: &mut Work<'_>, hands: &[Hand], now: Timestamp) {
+    let idle = |hand: &Hand| (hand.slots - hand.outstanding as f64).max(0.0);
+    let slots: f64 = hands.iter().map(idle).sum();
+    let is_recalling =
+        work.drafts.iter().any(|draft| draft.is_live && !draft.is_silent() && !draft.recalled.is_empty());
+    let is_pending = work.fold.waiting.values().any(|waiting| !waiting.is_empty());
+    let mut idle = Idle::default();
+    *match (is_recalling, is_pending) {
+        (true, _) => &mut idle.stealing,
+        (false, true) => &mut idle.queueing,
+        (false, false) => &mut idle.tail,
+    } = slots;
+    let silent = work.drafts.iter().filter(|draft| draft.is_silent() && draft.outstanding_count() > 0);
+    idle.lost = silent.filter_map(|draft| draft.node).map(|node| f64::from(node.facts.slots)).sum();
+    work.memory.losses = work.memory.losses.until(now, idle);
+}
+
+impl Losses {
+    /// What was lost until `now`, and what is from then on.
+    fn until(mut self, now: Timestamp, idle: Idle) -> Self {
+        let seconds = self.at.map_or(0.0, |at| since(at, now).as_secs_f64());
+        self.spent.queueing += seconds * self.idle.queueing;
+        self.spent.stealing += seconds * self.idle.stealing;
+        self.spent.tail += seconds * self.idle.tail;
+        self.spent.lost += seconds * self.idle.lost;
+        Self { idle, at: Some(now), ..self }
+    }
+}
 
 /// Writes the figures into `status`; its counts and conditions are set already.
 ///
@@ -19,17 +73,26 @@ use crate::{
 ///   went into accepted indexes ÷ the job's slots (those of every node that ran some of it or may take more,
 ///   at most `parallelism`): no schedule is faster with these costs per index. What failed, ran twice, waited
 ///   or was spread unevenly is the loss.
-pub(crate) fn figure(work: &Work<'_>, nodes: &Nodes<'_>, now: Timestamp, status: &mut JobStatus) {
+/// - the loss is attributed by what idle slots waited for from one plan to the next, and what attempts that
+///   do not count cost; what no plan saw is transfer: it happened between a report and a grant
+/// - the time that is left = what is not done ÷ the speed of the nodes at it
+pub(crate) fn figure(work: &mut Work<'_>, nodes: &Nodes<'_>, now: Timestamp, status: &mut JobStatus) {
     let Some(from) = transition(status, conditions::PLANNED) else { return };
     let ended = [conditions::SUCCESS_CRITERIA_MET, conditions::FAILURE_TARGET];
     let end = ended.iter().filter_map(|type_| transition(status, type_)).min();
     let makespan = since(from, end.unwrap_or(now)).as_secs_f64();
+    if end.is_some() {
+        work.memory.losses = work.memory.losses.until(now, Idle::default());
+    }
     if makespan <= 0.0 || status.subtasks.succeeded == 0 {
         return;
     }
     status.throughput = Some(rounded(status.subtasks.succeeded as f64 / makespan));
-    let bound = useful_slot_seconds(work) / f64::from(slots(work, nodes).max(1));
-    status.efficiency = Some(format!("{:.0}%", (100.0 * bound / makespan).min(100.0)));
+    let capacity = makespan * f64::from(slots(work, nodes).max(1));
+    let (useful, wasted) = busy(work);
+    let efficiency = (useful / capacity).min(1.0);
+    status.efficiency = Some(format!("{:.0}%", 100.0 * efficiency));
+    status.efficiency_loss = Some(attribute(work.memory.losses, wasted, capacity, 1.0 - efficiency));
     let speed: f64 = work.drafts.iter().filter(|draft| draft.is_live).map(speed).sum();
     let left = (status.subtasks.running + status.subtasks.pending) as f64;
     status.estimated_completion_time = match end {
@@ -40,21 +103,34 @@ pub(crate) fn figure(work: &Work<'_>, nodes: &Nodes<'_>, now: Timestamp, status:
     };
 }
 
+/// Spreads a loss (a share of one) over its causes; what is measured may overlap, so it is scaled to fit.
+fn attribute(losses: Losses, wasted: f64, capacity: f64, loss: f64) -> EfficiencyLoss {
+    let Idle { queueing, stealing, tail, lost } = losses.spent;
+    let measured = (queueing + stealing + tail + lost + wasted) / capacity;
+    let fit = if measured > loss { loss / measured } else { 1.0 };
+    let percent = |slot_seconds: f64| (1000.0 * fit * slot_seconds / capacity).round() / 10.0;
+    let (queueing, stealing, tail) = (percent(queueing), percent(stealing), percent(tail));
+    let lost_nodes = percent(lost + wasted);
+    let rest = (1000.0 * loss).round() / 10.0 - queueing - stealing - tail - lost_nodes;
+    EfficiencyLoss { queueing, transfer: (10.0 * rest.max(0.0)).round() / 10.0, stealing, tail, lost_nodes }
+}
+
 /// When a condition became true.
 fn transition(status: &JobStatus, type_: &str) -> Option<Timestamp> {
     let is_it = |c: &&Condition| c.type_ == type_ && c.status == "True";
     status.conditions.iter().find(is_it).map(|c| c.last_transition_time)
 }
 
-/// Slot-seconds that went into outputs that count: each node's busy time, cut to the accepted share of the
-/// attempts that ended there.
-fn useful_slot_seconds(work: &Work<'_>) -> f64 {
-    let useful = |draft: &Draft<'_>| {
+/// Slot-seconds that went into outputs that count, and those that did not: each node's busy time, cut to the
+/// accepted share of the attempts that ended there.
+fn busy(work: &Work<'_>) -> (f64, f64) {
+    let of_one = |draft: &Draft<'_>| {
         let status = draft.status()?;
-        let accepted = draft.accepted.count() as f64 / (status.started.max(1) as f64);
-        Some(status.busy_seconds.max(0.0) * accepted.min(1.0))
+        let accepted = (draft.accepted.count() as f64 / (status.started.max(1) as f64)).min(1.0);
+        let busy = status.busy_seconds.max(0.0);
+        Some((busy * accepted, busy * (1.0 - accepted)))
     };
-    work.drafts.iter().filter_map(useful).sum()
+    work.drafts.iter().filter_map(of_one).fold((0.0, 0.0), |(a, b), (c, d)| (a + c, b + d))
 }
 
 /// Slots that the job could use.
@@ -65,13 +141,39 @@ fn slots(work: &Work<'_>, nodes: &Nodes<'_>) -> u32 {
     slots.min(work.job.spec.parallelism.unwrap_or(u32::MAX))
 }
 
-/// Subtasks a second of one node.
+/// Subtasks a second of one node: half by what it did lately, half by all that it did, for the one follows
+/// every change and the other no single expensive subtask.
 fn speed(draft: &Draft<'_>) -> f64 {
     let node_slots = draft.node.map_or(0, |node| node.facts.slots);
-    draft.rate().unwrap_or(0.0) * f64::from(draft.spec.slots.unwrap_or(node_slots).min(node_slots))
+    let slots = f64::from(draft.spec.slots.unwrap_or(node_slots).min(node_slots));
+    let Some(lately) = draft.rate() else { return 0.0 };
+    let status = draft.status().filter(|status| status.busy_seconds > 0.0 && status.started > 0);
+    let always = status.map_or(lately, |status| status.started as f64 / status.busy_seconds);
+    slots * f64::midpoint(lately, always)
 }
 
 /// Three decimals are enough for a person.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + seconds).unwrap()
+    }
+
+    #[test]
+    fn the_parts_of_a_loss_add_up_to_it() {
+        let tail = |slots| Idle { tail: slots, ..Idle::default() };
+        let losses = Losses::default().until(at(0), tail(3.0)).until(at(10), tail(0.0)).until(at(99), tail(5.0));
+        let found = attribute(losses, 10.0, 1000.0, 0.1);
+        let expected = EfficiencyLoss { tail: 3.0, lost_nodes: 1.0, transfer: 6.0, ..EfficiencyLoss::default() };
+        assert_eq!(found, expected);
+        let found = attribute(losses, 30.0, 1000.0, 0.04);
+        let expected = EfficiencyLoss { tail: 2.0, lost_nodes: 2.0, ..EfficiencyLoss::default() };
+        assert_eq!(found, expected, "more was measured than was lost");
+    }
 }

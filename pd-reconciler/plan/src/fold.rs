@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use schemas::{IndexSet, job::Layout};
 
 use crate::{
+    failure_policy,
     job::{Draft, Stage, Work},
     nodes::State,
 };
@@ -20,7 +21,7 @@ pub(crate) struct Fold {
     pub(crate) all: IndexSet,
     /// An output was accepted.
     pub(crate) done: IndexSet,
-    /// Expected from a node.
+    /// Expected from a node, or recalled from one that has not answered.
     pub(crate) outstanding: IndexSet,
     /// Not given out, by the number of attempts that failed: 0 was never tried.
     pub(crate) waiting: BTreeMap<u32, IndexSet>,
@@ -51,7 +52,7 @@ fn fold(work: &mut Work<'_>, layout: Option<&Layout>) {
     let done = accept(&mut work.drafts);
     let outstanding = claim(&mut work.drafts, &all, &done);
     let limit = work.job.spec.backoff_limit_per_index;
-    let permanent = permanent(&work.drafts);
+    let permanent = failure_policy::hopeless(work.job, &work.drafts);
     let mut fold = Fold { found: found(&work.drafts, layout), all, done, outstanding, ..Fold::default() };
     fold.retries = work.drafts.iter().map(granted_retries).sum();
     let mut unowned = &(&fold.all - &fold.done) - &fold.outstanding;
@@ -101,31 +102,70 @@ fn accept(drafts: &mut [Draft<'_>]) -> IndexSet {
 }
 
 /// Decides who is expected to deliver each index that is not done. A lost node is expected to deliver nothing;
-/// a draining one only what it has started.
+/// a draining one only what it has started. Owners come first, then what was recalled and may have started,
+/// then copies: one whose owner is gone becomes the owner.
 fn claim(drafts: &mut [Draft<'_>], all: &IndexSet, done: &IndexSet) -> IndexSet {
     let mut claimed = done.clone();
     for draft in drafts.iter_mut().filter(|draft| draft.is_live) {
         let started = is_leaving(draft).then(|| started(draft));
         for (attempt, granted) in &draft.grants {
-            let mut open = &(granted & all) - &claimed;
-            draft.failed.range(*attempt..).for_each(|(_, failed)| open -= failed);
+            let mut open = &(&open_of(draft, *attempt, granted, all) - &draft.copies) - &claimed;
             if let Some(started) = &started {
+                draft.recalled |= &(&open - started);
                 open = &open & started;
             }
+            claimed |= &open;
             if !open.is_empty() {
-                claimed |= &open;
                 draft.outstanding.insert(*attempt, open);
             }
         }
     }
     for draft in drafts.iter_mut().filter(|draft| draft.is_live) {
-        let Some(status) = draft.status() else { continue };
-        let mut retained = &(&status.retained & all) - &claimed;
-        draft.failed.values().for_each(|failed| retained -= failed);
-        claimed |= &retained;
-        draft.retained = retained;
+        claim_recalled(draft, all, &mut claimed);
+    }
+    for draft in drafts.iter_mut().filter(|draft| draft.is_live) {
+        claim_copies(draft, all, done, &mut claimed);
     }
     &claimed - done
+}
+
+/// What of a grant has not failed here.
+fn open_of(draft: &Draft<'_>, attempt: u32, granted: &IndexSet, all: &IndexSet) -> IndexSet {
+    let mut open = granted & all;
+    draft.failed.range(attempt..).for_each(|(_, failed)| open -= failed);
+    open
+}
+
+/// What was recalled and may have started, and what had.
+fn claim_recalled(draft: &mut Draft<'_>, all: &IndexSet, claimed: &mut IndexSet) {
+    let recalled = &(&draft.recalled & all) - claimed;
+    let mut retained = draft.status().map_or_else(IndexSet::new, |status| &status.retained & all);
+    retained -= &*claimed;
+    retained -= &recalled;
+    draft.failed.values().for_each(|failed| retained -= failed);
+    *claimed |= &recalled;
+    *claimed |= &retained;
+    draft.recalled = recalled;
+    draft.retained = retained;
+}
+
+/// What runs here as well as elsewhere, or only here by now.
+fn claim_copies(draft: &mut Draft<'_>, all: &IndexSet, done: &IndexSet, claimed: &mut IndexSet) {
+    let mut copies = IndexSet::new();
+    for (attempt, granted) in &draft.grants {
+        let open = &(&open_of(draft, *attempt, granted, all) & &draft.copies) - done;
+        let inherited = &open - &*claimed;
+        let copied = &open - &inherited;
+        if !inherited.is_empty() {
+            *claimed |= &inherited;
+            *draft.outstanding.entry(*attempt).or_default() |= &inherited;
+        }
+        if !copied.is_empty() {
+            copies |= &copied;
+            draft.copying.insert(*attempt, copied);
+        }
+    }
+    draft.copies = copies;
 }
 
 /// True when what the node has not started should go elsewhere.
@@ -145,13 +185,6 @@ fn failures_by_attempt(drafts: &[Draft<'_>]) -> BTreeMap<u32, IndexSet> {
         *failures.entry(*attempt).or_default() |= failed;
     }
     failures
-}
-
-/// What failed in a way that no retry can change.
-fn permanent(drafts: &[Draft<'_>]) -> IndexSet {
-    let failures = drafts.iter().filter_map(Draft::status).flat_map(|status| &status.failures);
-    let permanent = failures.filter(|failure| !failure.outcome.is_retryable());
-    permanent.flat_map(|failure| failure.indexes.ranges()).collect()
 }
 
 /// Targets found on whatever node, cut to the job's goal.
@@ -182,8 +215,10 @@ fn settle(work: &mut Work<'_>) {
         for (attempt, granted) in &mut draft.grants {
             let mut kept = draft.accepted.clone();
             draft.failed.range(*attempt..).for_each(|(_, failed)| kept |= &(failed & &unsettled_failures));
-            if let Some(outstanding) = draft.outstanding.get(attempt) {
-                kept |= outstanding;
+            for expected in [&draft.outstanding, &draft.copying] {
+                if let Some(expected) = expected.get(attempt) {
+                    kept |= expected;
+                }
             }
             *granted = &*granted & &kept;
         }

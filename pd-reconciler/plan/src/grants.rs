@@ -1,39 +1,46 @@
 //! Grants: how much of a job each node is given, by weighted factoring (Hummel et al. 1992 and 1996).
 //!
 //! A node that runs low gets its share, by measured rate, of half of what is left, within `grant_min` and
-//! `grant_max` of work per slot. A node whose rate is not known gets a small probe. A job so small that
-//! measuring would cost more than it brings is given out whole.
+//! `grant_max` of work per slot, and never more than its share of all that is not done. A node whose rate is
+//! not known gets a small probe. A job so small that measuring would cost more than it brings is given out
+//! whole.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
 use schemas::IndexSet;
 
 use crate::{
     action::Plan,
     backoff::Due,
+    copies, efficiency,
+    hands::{Hand, Rest, hands},
     job::{Draft, Stage, Work},
     nodes::Nodes,
     placement::{self, Allotment},
+    poison,
     policy::Policy,
-    share,
+    share, steal,
+    time::after,
 };
 
-/// One node that may be given work of a job.
-struct Hand {
-    node_uid: String,
-    /// Slots that this job may count on here.
-    slots: f64,
-    rate: Option<f64>,
-    outstanding: u64,
-}
+/// An idle node that got nothing, since a faster one is expected to be sooner: is that one still as fast?
+const RECONSIDER: Duration = Duration::from_millis(200);
+/// So few indexes are placed one by one: with a thousand nodes that is a quarter of a million comparisons.
+const HANDFUL_MAX: u64 = 256;
 
-/// Tops up every node that runs low, the job with the least work out first.
-pub(crate) fn refill<'a>(jobs: &mut [Work<'a>], dues: &[Due], nodes: &Nodes<'a>, policy: &Policy, plan: &mut Plan) {
+/// Tops up every node that runs low, the job with the least work out first; where nothing is left to give out,
+/// idle nodes take over from busy ones.
+pub(crate) fn refill<'a>(
+    jobs: &mut [Work<'a>],
+    dues: &[Due],
+    nodes: &Nodes<'a>,
+    now: Timestamp,
+    policy: &Policy,
+    plan: &mut Plan,
+) {
     let is_running = |work: &Work<'_>| work.stage == Stage::Running;
-    let allotments: Vec<Allotment> = jobs
-        .iter()
-        .map(|work| if is_running(work) { placement::allot(work, nodes) } else { Allotment::new() })
-        .collect();
+    let allotments = share::divide(jobs, dues, nodes);
     let contenders = share::contenders(jobs, dues, &allotments);
     for at in share::order(jobs) {
         let (work, due, allotment) = (&mut jobs[at], &dues[at], &allotments[at]);
@@ -41,15 +48,24 @@ pub(crate) fn refill<'a>(jobs: &mut [Work<'a>], dues: &[Due], nodes: &Nodes<'a>,
             continue;
         }
         if allotment.is_empty() && !due.is_empty() {
-            let why = placement::why_none(work, nodes);
-            plan.note(work.about().to_string(), "NoNode", why.clone());
-            work.held_up = Some(why);
+            let why = share::why_none(work, nodes);
+            work.hold_up(why, plan);
         }
-        refill_one(work, due.clone(), allotment, &contenders, nodes, policy, plan);
+        let is_all_out = refill_one(work, due.clone(), allotment, &contenders, nodes, policy, plan);
+        let mut hands = hands(work, allotment, &contenders);
+        efficiency::observe(work, &hands, now);
+        if !is_all_out && hands.iter().any(|hand| hand.free() > 0) {
+            plan.wake(after(now, RECONSIDER));
+        }
+        if is_all_out {
+            steal::rebalance(work, &mut hands, nodes, policy, plan);
+            copies::make(work, &hands, nodes, now, policy, plan);
+        }
         placement::limit_slots(work, allotment);
     }
 }
 
+/// Answers whether nothing is left to be given out.
 fn refill_one<'a>(
     work: &mut Work<'a>,
     mut due: Due,
@@ -58,20 +74,25 @@ fn refill_one<'a>(
     nodes: &Nodes<'a>,
     policy: &Policy,
     plan: &mut Plan,
-) {
+) -> bool {
     let left: u64 = due.values().map(IndexSet::count).sum();
     if left == 0 || allotment.is_empty() {
-        return;
+        return left == 0;
     }
     let hands = hands(work, allotment, contenders);
     let (needs, amounts) = if is_whole(work, left, &hands, policy) {
-        let slots: Vec<u64> = hands.iter().map(|hand| hand.slots.ceil() as u64).collect();
-        let parts = share::split(left, &slots);
+        let parts = share::split(left, &weights(&hands));
         (parts.clone(), parts)
     } else {
-        let needs: Vec<u64> = hands.iter().map(|hand| need(hand, &hands, left, policy)).collect();
-        let amounts = if needs.iter().sum::<u64>() <= left { needs.clone() } else { share::split(left, &needs) };
-        (needs, amounts)
+        let most: Vec<u64> = hands.iter().map(|hand| poison::most(work, hand, left).min(hand.probe(policy))).collect();
+        let needs = needs(work, left, &hands, &most, policy);
+        let amounts = match needs.iter().sum::<u64>() {
+            _ if is_handful(left, &hands) => soonest(&hands, left, &needs, &most),
+            wanted if wanted <= left => needs.clone(),
+            _ => share::split(left, &needs),
+        };
+        let has_retries = due.range(2..).any(|(_, due)| !due.is_empty());
+        (if has_retries { needs } else { amounts.clone() }, amounts)
     };
     // A failed index goes to another node first, even to one whose share is full, but not nowhere.
     for (amounts, prefers_others) in [(&amounts, true), (&needs, true), (&needs, false)] {
@@ -79,29 +100,13 @@ fn refill_one<'a>(
             give(work, hand, *amount, &mut due, prefers_others, nodes, plan);
         }
     }
+    due.values().all(IndexSet::is_empty)
 }
 
-/// The nodes of a job, the one that runs dry first in front, the faster one first among equals.
-fn hands(work: &Work<'_>, allotment: &Allotment, contenders: &BTreeMap<String, u32>) -> Vec<Hand> {
-    let mut hands: Vec<Hand> = allotment
-        .iter()
-        .map(|(node_uid, slots)| {
-            let draft = work.draft(node_uid);
-            Hand {
-                node_uid: node_uid.clone(),
-                slots: f64::from(*slots) / f64::from(*contenders.get(node_uid).unwrap_or(&1)),
-                rate: draft.and_then(Draft::rate),
-                outstanding: draft.map_or(0, Draft::outstanding_count),
-            }
-        })
-        .collect();
-    let seconds_left = |hand: &Hand| hand.outstanding as f64 / (hand.rate.unwrap_or(1.0) * hand.slots);
-    let speed = |hand: &Hand| hand.rate.unwrap_or(0.0) * hand.slots;
-    hands.sort_by(|a, b| {
-        let by_time = seconds_left(a).total_cmp(&seconds_left(b));
-        by_time.then(speed(b).total_cmp(&speed(a))).then(a.node_uid.cmp(&b.node_uid))
-    });
-    hands
+/// Whole numbers in proportion to the speeds of the nodes.
+fn weights(hands: &[Hand]) -> Vec<u64> {
+    let fastest = hands.iter().map(Hand::speed).fold(f64::MIN_POSITIVE, f64::max);
+    hands.iter().map(|hand| (1000.0 * hand.speed() / fastest).ceil() as u64).collect()
 }
 
 /// True for a fresh job that is so small that it is given out in one round.
@@ -111,40 +116,70 @@ fn is_whole(work: &Work<'_>, left: u64, hands: &[Hand], policy: &Policy) -> bool
     is_fresh && left <= policy.whole_min.max((slots * f64::from(policy.whole_per_slot)) as u64)
 }
 
-/// How many indexes the node should be given now; 0 while it has enough.
-fn need(hand: &Hand, hands: &[Hand], left: u64, policy: &Policy) -> u64 {
-    let all_slots: f64 = hands.iter().map(|hand| hand.slots).sum();
-    let Some(rate) = hand.rate else {
-        if hand.outstanding > 0 {
-            return 0;
-        }
-        let probe = (hand.slots * f64::from(policy.probe_per_slot)).ceil();
-        let fair = (left as f64 * hand.slots / all_slots).ceil();
-        return probe.min(fair).max(1.0) as u64;
-    };
-    let low = low_water(hand.slots, rate, policy);
-    if hand.outstanding >= low {
-        return 0;
-    }
-    // A node that has not reported yet is taken to be as fast as this one: it will want its share too.
-    let all: f64 = hands.iter().map(|hand| hand.rate.unwrap_or(rate) * hand.slots).sum();
-    let factored = left as f64 * rate / (2.0 * all);
-    let most = rate * policy.grant_max.as_secs_f64();
-    let per_slot = factored.max(rate * policy.grant_min.as_secs_f64()).min(most);
-    let chunk = (per_slot * hand.slots).floor().max(1.0) as u64;
-    chunk.max(low - hand.outstanding)
+/// True when what is left is no more than an index for each slot, and few.
+fn is_handful(left: u64, hands: &[Hand]) -> bool {
+    left <= HANDFUL_MAX && left as f64 <= hands.iter().map(|hand| hand.slots).sum()
 }
 
-/// Below this many outstanding indexes a node is topped up: one runs on each slot, and what it can do until
-/// the next grant arrives is queued. No slot waits for the network.
-fn low_water(slots: f64, rate: f64, policy: &Policy) -> u64 {
-    slots.ceil() as u64 + (slots * rate * policy.refill_below.as_secs_f64()).floor() as u64
+/// How much each node has room for, at most `most`: what it needs, and when little is left what idles.
+fn needs(work: &Work<'_>, left: u64, hands: &[Hand], most: &[u64], policy: &Policy) -> Vec<u64> {
+    let rest = Rest::of(left, hands);
+    let is_stealing = policy.steals(work.job);
+    let is_handful = is_handful(left, hands);
+    let need = |hand: &Hand| need(hand, &rest, is_stealing, policy).max(if is_handful { hand.free() } else { 0 });
+    hands.iter().zip(most).map(|(hand, most)| need(hand).min(*most)).collect()
+}
+
+/// Gives each index to the node that would end it soonest, while that one has room: a slow node which is idle gets
+/// none that would end later there. So it is when work is stolen.
+fn soonest(hands: &[Hand], left: u64, room: &[u64], most: &[u64]) -> Vec<u64> {
+    let mut amounts = vec![0; hands.len()];
+    for _ in 0..left {
+        let end = |at: &usize| hands[*at].seconds_for(hands[*at].outstanding + amounts[*at] + 1);
+        let trusted = (0..hands.len()).filter(|at| amounts[*at] < most[*at]);
+        let best = trusted.min_by(|a, b| end(a).total_cmp(&end(b)));
+        let Some(best) = best.filter(|best| amounts[*best] < room[*best]) else { break };
+        amounts[best] += 1;
+    }
+    amounts
+}
+
+/// How many indexes the node should be given now; 0 while it has enough. Never more than makes up its share of
+/// what is not done: near the end a full queue here would be an empty one elsewhere.
+fn need(hand: &Hand, rest: &Rest, is_stealing: bool, policy: &Policy) -> u64 {
+    let fair = rest.fair(hand);
+    let Some(rate) = hand.rate else {
+        let probe = (hand.slots * f64::from(policy.probe_per_slot)).ceil().max(1.0) as u64;
+        return if hand.outstanding > 0 { 0 } else { probe.min(fair) };
+    };
+    let low = low_water(hand.slots, rate, is_stealing, policy).min(fair);
+    if hand.outstanding >= refill_mark(hand.slots, low) {
+        return 0;
+    }
+    let factored = rest.left as f64 * hand.speed() / (2.0 * rest.speed);
+    let work = |span: Duration| hand.slots * rate * span.as_secs_f64();
+    let chunk = factored.max(work(policy.grant_min)).min(work(policy.grant_max)).floor() as u64;
+    chunk.max(low - hand.outstanding).min(fair.saturating_sub(hand.outstanding))
+}
+
+/// A node is topped up to this many outstanding indexes at least: one runs on each slot, and what it can do
+/// until the next grant arrives is queued. No slot waits for the network. What is queued can be stolen; where
+/// it cannot, a fraction of an index is not worth queueing.
+fn low_water(slots: f64, rate: f64, is_stealing: bool, policy: &Policy) -> u64 {
+    let queued = slots * rate * policy.refill_below.as_secs_f64();
+    slots.ceil() as u64 + if is_stealing { queued.ceil() } else { queued.floor() } as u64
+}
+
+/// Below this many it is topped up: when a slot may fall idle, or a quarter of the low-water mark is gone. So a
+/// report of little progress is not answered by a grant of little work.
+fn refill_mark(slots: f64, low: u64) -> u64 {
+    low.min((slots.ceil() as u64).max(low - low / 4))
 }
 
 /// The most that a node may ever have outstanding of one job: the low-water mark and one largest grant.
 pub(crate) fn window_max(slots: f64, rate: Option<f64>, policy: &Policy) -> u64 {
     let Some(rate) = rate else { return (slots * f64::from(policy.probe_per_slot)).ceil() as u64 + 1 };
-    low_water(slots, rate, policy) + (slots * rate * policy.grant_max.as_secs_f64()).ceil() as u64 + 1
+    low_water(slots, rate, true, policy) + (slots * rate * policy.grant_max.as_secs_f64()).ceil() as u64 + 1
 }
 
 /// Gives the node indexes until it has `amount` more, retries first.

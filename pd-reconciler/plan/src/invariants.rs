@@ -9,7 +9,9 @@ use crate::{
     action::{Action, Plan},
     applied, grants,
     policy::Policy,
+    rates::History,
     snapshot::{JobFacts, NodeFacts, Readiness, Snapshot},
+    taints,
 };
 
 /// Everything that `plan` breaks, in words; nothing for a sound plan.
@@ -19,9 +21,10 @@ pub fn check(snapshot: &Snapshot, plan: &Plan, policy: &Policy) -> Vec<String> {
     for job in &after.jobs {
         let before = snapshot.jobs.iter().find(|facts| facts.job.metadata.uid == job.job.metadata.uid);
         let Some(before) = before else { continue };
-        let checked = Checked { before, after: job, nodes: &after.nodes, policy };
+        let checked = Checked { before, after: job, nodes: &after.nodes, history: &snapshot.history, policy };
         checked.grants(&mut broken);
         checked.owners(&mut broken);
+        checked.recalled(&mut broken);
         checked.merges(&mut broken);
     }
     for action in &plan.actions {
@@ -37,6 +40,7 @@ struct Checked<'a> {
     before: &'a JobFacts,
     after: &'a JobFacts,
     nodes: &'a [NodeFacts],
+    history: &'a History,
     policy: &'a Policy,
 }
 
@@ -71,7 +75,10 @@ impl Checked<'_> {
             if new.max().is_some_and(|last| last >= total) {
                 broken.push(format!("{name}: [{new}] is not within {total} subtasks"));
             }
-            let takes_work = |node: &&NodeFacts| node.ready == Readiness::True && node.schedulable && !node.draining;
+            let takes_work = |node: &&NodeFacts| {
+                let is_open = node.ready == Readiness::True && node.schedulable && !node.draining;
+                is_open && taints::admits(node, &self.after.job)
+            };
             let Some(node) = self.node(assignment).filter(takes_work) else {
                 broken.push(format!("{name}: [{new}] is given to a node that takes no work"));
                 continue;
@@ -89,7 +96,9 @@ impl Checked<'_> {
     /// A node that is given more holds no more than its window, unless the job is given out whole.
     fn window(&self, assignment: &Assignment, slots: u32, total: u64, broken: &mut Vec<String>) {
         let rate = assignment.status.as_ref().map(|status| status.rate).filter(|rate| *rate > 0.0);
-        let open = open(assignment, &IndexSet::new()).count();
+        let module = self.after.job.spec.task.module;
+        let rate = rate.or_else(|| self.history.rate(module?, &assignment.spec.node_uid));
+        let open = (&open(assignment, &IndexSet::new()) - &assignment.spec.copies).count();
         let most = grants::window_max(f64::from(slots), rate, self.policy);
         let all_slots: u64 = self.nodes.iter().map(|node| u64::from(node.slots)).sum();
         let whole = self.policy.whole_min.max(all_slots * u64::from(self.policy.whole_per_slot));
@@ -119,20 +128,49 @@ impl Checked<'_> {
         new
     }
 
-    /// No two nodes that may be alive are expected to deliver the same index.
+    fn is_live(&self, assignment: &Assignment) -> bool {
+        self.node(assignment).is_some_and(|node| node.ready != Readiness::Unknown)
+    }
+
+    /// No two nodes that may be alive are expected to deliver the same index, but for one copy.
     fn owners(&self, broken: &mut Vec<String>) {
         let done = self.done();
-        let mut owned = IndexSet::new();
-        for assignment in &self.after.assignments {
-            if self.node(assignment).is_none_or(|node| node.ready == Readiness::Unknown) {
+        let (mut owned, mut copied) = (IndexSet::new(), IndexSet::new());
+        for assignment in self.after.assignments.iter().filter(|assignment| self.is_live(assignment)) {
+            let open = open(assignment, &done);
+            let copies = &open & &assignment.spec.copies;
+            let own = &open - &copies;
+            let name = assignment.metadata.name.as_deref().unwrap_or_default();
+            if !own.is_disjoint(&owned) {
+                broken.push(format!("{name}: [{}] has two live owners", &own & &owned));
+            }
+            if !copies.is_disjoint(&copied) {
+                broken.push(format!("{name}: [{}] is copied twice", &copies & &copied));
+            }
+            owned |= &own;
+            copied |= &copies;
+        }
+    }
+
+    /// What a living node has not yet said of what was recalled from it is given to nobody, but as a copy.
+    fn recalled(&self, broken: &mut Vec<String>) {
+        for assignment in self.after.assignments.iter().filter(|assignment| self.is_live(assignment)) {
+            let observed = assignment.status.as_ref().map_or(0, |status| status.observed_generation);
+            if !assignment.spec.recalled.is_disjoint(&assignment.spec.granted()) {
+                broken.push(format!("{:?}: granted and recalled at once", assignment.metadata.name));
+            }
+            if observed >= assignment.metadata.generation.unwrap_or_default() {
                 continue;
             }
-            let open = open(assignment, &done);
-            if !open.is_disjoint(&owned) {
-                let name = assignment.metadata.name.as_deref().unwrap_or_default();
-                broken.push(format!("{name}: [{}] has two live owners", &open & &owned));
+            let others = self.after.assignments.iter().filter(|other| other.metadata.name != assignment.metadata.name);
+            for other in others {
+                let given = &self.newly_granted(other) - &other.spec.copies;
+                if !given.is_disjoint(&assignment.spec.recalled) {
+                    let name = other.metadata.name.as_deref().unwrap_or_default();
+                    let both = &given & &assignment.spec.recalled;
+                    broken.push(format!("{name}: [{both}] is given out before its node has let go of it"));
+                }
             }
-            owned |= &open;
         }
     }
 
@@ -149,8 +187,7 @@ impl Checked<'_> {
                 taken |= &part.indexes;
             }
             let answered = assignment.status.as_ref().and_then(|s| s.merge.as_ref()).map_or(0, |m| m.attempt);
-            let is_live = self.node(assignment).is_some_and(|node| node.ready != Readiness::Unknown);
-            open += u32::from(is_live && merge.attempt > answered);
+            open += u32::from(self.is_live(assignment) && merge.attempt > answered);
         }
         if open > 1 {
             broken.push(format!("{open} nodes merge at once"));

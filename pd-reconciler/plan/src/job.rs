@@ -4,18 +4,23 @@
 use std::collections::BTreeMap;
 
 use schemas::{
-    Assignment, AssignmentSpec, IndexSet, Job,
+    Assignment, AssignmentSpec, Digest, IndexSet, Job,
     assignment::{Grant, JobRef, MergeOrder, MergeReport, PlanReport, Work as WorkSpec},
     condition,
-    job::{JobResult, Layout, conditions},
+    job::{JobResult, Layout, Waiting, conditions},
 };
 
 use crate::{
     action::{About, Action, Plan},
+    dependencies::Known,
     fold::Fold,
     names,
     nodes::{Node, Nodes, State},
-    snapshot::{JobFacts, Memory, Snapshot},
+    queues,
+    rates::Rate,
+    rerun,
+    snapshot::{JobFacts, Memory, QueueFacts, Snapshot},
+    taints,
 };
 
 /// One job while it is being decided.
@@ -28,8 +33,18 @@ pub(crate) struct Work<'a> {
     pub(crate) fold: Fold,
     pub(crate) stage: Stage,
     pub(crate) memory: Memory,
+    /// By node UID, of those that may run it or do.
+    pub(crate) rates: BTreeMap<&'a str, Rate>,
+    /// Positions of the drafts, by node UID.
+    by_node: BTreeMap<&'a str, usize>,
     /// Why nothing could be placed.
-    pub(crate) held_up: Option<String>,
+    pub(crate) held_up: Option<Waiting>,
+    /// Its queue; none: there is none of that name.
+    pub(crate) queue: Option<&'a QueueFacts>,
+    /// Its inputs, as far as they are known.
+    pub(crate) inputs: BTreeMap<String, Digest>,
+    /// True when it may use only some of the slots, because of others or of its queue's quota.
+    pub(crate) is_rationed: bool,
 }
 
 /// Where a job stands.
@@ -37,6 +52,8 @@ pub(crate) struct Work<'a> {
 pub(crate) enum Stage {
     /// The number of subtasks is not known yet.
     Planning,
+    /// Nothing of it may run for now.
+    Held(Waiting),
     /// Subtasks are to be run.
     Running,
     /// Enough has succeeded; the merge is to be run.
@@ -60,8 +77,10 @@ pub(crate) struct Verdict {
 pub(crate) struct Draft<'a> {
     before: Option<&'a Assignment>,
     pub(crate) name: String,
-    /// False when its node is lost or gone.
+    /// False when its node is lost or gone, or does not want the job any more.
     pub(crate) is_live: bool,
+    /// True when its node has a taint that sends the job away.
+    pub(crate) is_evicted: bool,
     /// The node, unless it is gone.
     pub(crate) node: Option<Node<'a>>,
     /// The spec to be; its grants stand in `grants`.
@@ -76,7 +95,13 @@ pub(crate) struct Draft<'a> {
     pub(crate) failed: BTreeMap<u32, IndexSet>,
     /// What is to be expected from this node, by attempt.
     pub(crate) outstanding: BTreeMap<u32, IndexSet>,
-    /// Withdrawn after it had started, and not given to another.
+    /// What is to be expected from this node although another one is expected to deliver it, by attempt.
+    pub(crate) copying: BTreeMap<u32, IndexSet>,
+    /// What was granted as a copy, as it was stored or as this plan has it.
+    pub(crate) copies: IndexSet,
+    /// Recalled, and not known yet whether it had started: nobody may have it.
+    pub(crate) recalled: IndexSet,
+    /// Recalled after it had started, and not given to another.
     pub(crate) retained: IndexSet,
     /// True when this plan gave it more indexes.
     pub(crate) is_granted: bool,
@@ -101,21 +126,39 @@ impl<'a> Work<'a> {
         selector.into_iter().all(|(key, value)| node.facts.labels.get(key) == Some(value))
     }
 
+    /// True when the node takes work, and this job's.
+    pub(crate) fn fits(&self, node: &Node<'_>) -> bool {
+        node.takes_work() && self.selects(node) && taints::admits(node.facts, self.job)
+    }
+
     /// The nodes that may be given something new of this job.
     pub(crate) fn eligible<'n>(&self, nodes: &'n Nodes<'a>) -> impl Iterator<Item = &'n Node<'a>> {
-        nodes.values().filter(|node| node.takes_work() && self.selects(node))
+        nodes.values().filter(|node| self.fits(node))
+    }
+
+    /// True once something of it was given to a node: from then on it does not wait for others any more.
+    pub(crate) fn has_begun(&self) -> bool {
+        let started = self.job.status.as_ref().and_then(|status| status.start_time);
+        started.is_some() || self.layout.is_some() || !self.drafts.is_empty()
+    }
+
+    /// Notes why nothing of it can be placed.
+    pub(crate) fn hold_up(&mut self, why: Waiting, plan: &mut Plan) {
+        plan.note(self.about().to_string(), reason(&why), why.message.clone());
+        self.held_up = Some(why);
     }
 
     pub(crate) fn draft(&self, node_uid: &str) -> Option<&Draft<'a>> {
-        self.drafts.iter().find(|draft| draft.spec.node_uid == node_uid)
+        self.drafts.get(*self.by_node.get(node_uid)?)
     }
 
     /// The draft for `node`, a new one if need be.
     pub(crate) fn draft_for(&mut self, node: &Node<'a>) -> Option<&mut Draft<'a>> {
-        if let Some(position) = self.drafts.iter().position(|draft| draft.spec.node_uid == node.facts.uid) {
-            return self.drafts.get_mut(position);
+        if let Some(position) = self.by_node.get(node.facts.uid.as_str()) {
+            return self.drafts.get_mut(*position);
         }
-        let work = work_spec(self.job)?;
+        let work = work_spec(self.job, &self.inputs)?;
+        self.by_node.insert(&node.facts.uid, self.drafts.len());
         self.drafts.push(Draft::new(self.job, work, node));
         self.drafts.last_mut()
     }
@@ -123,9 +166,33 @@ impl<'a> Work<'a> {
 
 /// Sorts out the jobs that nothing is to be done for, and drafts the others.
 pub(crate) fn bucket<'a>(snapshot: &'a Snapshot, nodes: &Nodes<'a>, plan: &mut Plan) -> Vec<Work<'a>> {
-    let mut jobs: Vec<Work<'a>> = snapshot.jobs.iter().filter_map(|facts| bucket_one(facts, nodes, plan)).collect();
-    jobs.sort_by(|a, b| age_order(a.job).cmp(&age_order(b.job)));
+    let known = Known::of(snapshot);
+    let queues = queues::by_name(snapshot);
+    let open = snapshot.jobs.iter().filter(|facts| facts.job.metadata.deletion_timestamp.is_none());
+    let mut jobs = Vec::new();
+    for facts in open {
+        let inputs = known.inputs(&facts.job);
+        if rerun::start_over(facts, &inputs, plan) {
+            continue;
+        }
+        let Some(mut work) = bucket_one(facts, inputs, nodes, plan) else { continue };
+        work.queue = queues.get(facts.job.spec.queue.as_str()).copied();
+        jobs.push(work);
+    }
+    jobs.sort_by(|a, b| order(a.job).cmp(&order(b.job)));
     jobs
+}
+
+/// The highest priority first, the oldest among equals.
+fn order(job: &Job) -> impl Ord + '_ {
+    (std::cmp::Reverse(job.spec.priority), age_order(job))
+}
+
+/// As a note's reason.
+fn reason(waiting: &Waiting) -> &'static str {
+    use schemas::job::waiting::{BACK_OFF, DEPENDENCY, NO_NODE, NO_SLOT, QUEUE_NOT_FOUND, QUOTA, SUSPENDED};
+    let known = [BACK_OFF, DEPENDENCY, NO_NODE, NO_SLOT, QUEUE_NOT_FOUND, QUOTA, SUSPENDED];
+    known.into_iter().find(|known| *known == waiting.reason).unwrap_or("Waiting")
 }
 
 /// Oldest first; the UID settles ties.
@@ -133,28 +200,40 @@ fn age_order(job: &Job) -> (Option<jiff::Timestamp>, Option<&str>) {
     (job.metadata.creation_timestamp.as_ref().map(|time| time.0), job.metadata.uid.as_deref())
 }
 
-fn bucket_one<'a>(facts: &'a JobFacts, nodes: &Nodes<'a>, plan: &mut Plan) -> Option<Work<'a>> {
+fn bucket_one<'a>(
+    facts: &'a JobFacts,
+    inputs: BTreeMap<String, Digest>,
+    nodes: &Nodes<'a>,
+    plan: &mut Plan,
+) -> Option<Work<'a>> {
     let job = &*facts.job;
-    if job.metadata.deletion_timestamp.is_some() {
-        return None;
-    }
     let mut assignments: Vec<&'a Assignment> = facts.assignments.iter().map(|assignment| &**assignment).collect();
     assignments.sort_by_key(|assignment| {
         (assignment.metadata.creation_timestamp.as_ref().map(|time| time.0), assignment.metadata.name.clone())
     });
+    let mut by_node = BTreeMap::new();
+    for (position, assignment) in assignments.iter().enumerate() {
+        by_node.entry(assignment.spec.node_uid.as_str()).or_insert(position);
+    }
     let mut work = Work {
         job,
         facts,
+        by_node,
         drafts: assignments.into_iter().map(|assignment| Draft::of(assignment, nodes)).collect(),
         layout: None,
         fold: Fold::default(),
         stage: Stage::Planning,
         memory: facts.memory.clone(),
+        rates: BTreeMap::new(),
         held_up: None,
+        queue: None,
+        inputs,
+        is_rationed: false,
     };
+    work.drafts.iter_mut().for_each(|draft| taints::evict(draft, job));
     if is_over(job) {
         work.stage = Stage::Finished;
-    } else if let Some(spec) = work_spec(job) {
+    } else if let Some(spec) = work_spec(job, &work.inputs) {
         work.drafts.iter_mut().for_each(|draft| draft.spec.work = spec.clone());
     } else {
         let message = "spec.task.module is not filled in; admission does that when the Task exists";
@@ -187,40 +266,34 @@ fn layout(job: &Job, drafts: &[Draft<'_>]) -> Option<Layout> {
     recorded.or_else(handed_out).or_else(reported).cloned()
 }
 
-/// What a node needs to run the job; none while the task is not resolved.
-fn work_spec(job: &Job) -> Option<WorkSpec> {
+/// What a node needs to run the job, with the inputs that are known; none while the task is not resolved.
+pub(crate) fn work_spec(job: &Job, inputs: &BTreeMap<String, Digest>) -> Option<WorkSpec> {
     let spec = &job.spec;
     Some(WorkSpec {
         module: spec.task.module?,
         params: spec.task.params.clone(),
-        inputs: spec.task.inputs.clone(),
+        inputs: inputs.clone(),
         memory: spec.resources.memory,
         subtask_timeout: spec.subtask_timeout,
+        cpu_time: spec.resources.cpu_time,
+        isolation: spec.sandbox.isolation,
     })
 }
 
 impl<'a> Draft<'a> {
     fn of(assignment: &'a Assignment, nodes: &Nodes<'a>) -> Self {
         let node = nodes.get(assignment.spec.node_uid.as_str()).copied();
-        let mut spec = assignment.spec.clone();
-        let mut grants = BTreeMap::<u32, IndexSet>::new();
-        for grant in std::mem::take(&mut spec.grants) {
-            *grants.entry(grant.attempt).or_default() |= &grant.indexes;
+        let name = assignment.metadata.name.clone().unwrap_or_default();
+        let mut draft = Self::empty(Some(assignment), name, node, assignment.spec.clone());
+        for grant in std::mem::take(&mut draft.spec.grants) {
+            *draft.grants.entry(grant.attempt).or_default() |= &grant.indexes;
         }
-        Self {
-            before: Some(assignment),
-            name: assignment.metadata.name.clone().unwrap_or_default(),
-            is_live: node.is_some_and(|node| node.state != State::Lost),
-            node,
-            spec,
-            grants,
-            completed: IndexSet::new(),
-            accepted: IndexSet::new(),
-            failed: BTreeMap::new(),
-            outstanding: BTreeMap::new(),
-            retained: IndexSet::new(),
-            is_granted: false,
+        draft.copies = std::mem::take(&mut draft.spec.copies);
+        let recalled = std::mem::take(&mut draft.spec.recalled);
+        if draft.is_live && !draft.is_acknowledged() {
+            draft.recalled = recalled;
         }
+        draft
     }
 
     fn new(job: &Job, work: WorkSpec, node: &Node<'a>) -> Self {
@@ -228,30 +301,55 @@ impl<'a> Draft<'a> {
             name: job.metadata.name.clone().unwrap_or_default(),
             uid: job.metadata.uid.clone().unwrap_or_default(),
         };
+        let name = names::assignment(&job_ref, &node.facts.uid);
+        let spec = AssignmentSpec {
+            job: job_ref,
+            node_name: node.facts.name.clone(),
+            node_uid: node.facts.uid.clone(),
+            work,
+            plan: false,
+            plan_attempt: 0,
+            layout: None,
+            grants: vec![],
+            recalled: IndexSet::new(),
+            copies: IndexSet::new(),
+            slots: None,
+            merge: None,
+        };
+        Self::empty(None, name, Some(*node), spec)
+    }
+
+    /// A draft of which nothing is known but what it asks for.
+    fn empty(before: Option<&'a Assignment>, name: String, node: Option<Node<'a>>, spec: AssignmentSpec) -> Self {
         Self {
-            before: None,
-            name: names::assignment(&job_ref, &node.facts.uid),
-            is_live: true,
-            node: Some(*node),
-            spec: AssignmentSpec {
-                job: job_ref,
-                node_name: node.facts.name.clone(),
-                node_uid: node.facts.uid.clone(),
-                work,
-                plan: false,
-                layout: None,
-                grants: vec![],
-                slots: None,
-                merge: None,
-            },
+            before,
+            name,
+            is_live: node.is_some_and(|node| node.state != State::Lost),
+            is_evicted: false,
+            node,
+            spec,
             grants: BTreeMap::new(),
             completed: IndexSet::new(),
             accepted: IndexSet::new(),
             failed: BTreeMap::new(),
             outstanding: BTreeMap::new(),
+            copying: BTreeMap::new(),
+            copies: IndexSet::new(),
+            recalled: IndexSet::new(),
             retained: IndexSet::new(),
             is_granted: false,
         }
+    }
+
+    /// True when the node has observed the newest spec, so that its report says what it kept of it.
+    fn is_acknowledged(&self) -> bool {
+        let written = self.before.and_then(|before| before.metadata.generation).unwrap_or_default();
+        self.status().is_some_and(|status| status.observed_generation >= written)
+    }
+
+    /// True when nothing is heard of the node: what it has may be stuck.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.node.is_some_and(|node| matches!(node.state, State::Suspect | State::Away))
     }
 
     /// What the node reported, if the report is its own.
@@ -260,8 +358,11 @@ impl<'a> Draft<'a> {
         before.status.as_ref().filter(|status| status.node_uid == before.spec.node_uid)
     }
 
+    /// The answer to the plan call; a failed answer to an earlier try is none.
     pub(crate) fn plan_report(&self) -> Option<&'a PlanReport> {
-        self.status()?.plan.as_ref()
+        let status = self.status()?;
+        let is_old = matches!(status.plan, Some(PlanReport::Failed(_))) && status.plan_attempt < self.spec.plan_attempt;
+        status.plan.as_ref().filter(|_| !is_old)
     }
 
     pub(crate) fn merge_report(&self) -> Option<&'a MergeReport> {
@@ -274,9 +375,10 @@ impl<'a> Draft<'a> {
         self.spec.merge.as_ref().filter(|order| order.attempt > answered)
     }
 
-    /// Number of indexes that are to be expected from this node.
+    /// Number of indexes that are to be expected from this node. What was recalled is expected to leave it.
     pub(crate) fn outstanding_count(&self) -> u64 {
-        self.outstanding.values().map(IndexSet::count).sum::<u64>() + self.retained.count()
+        let given = self.outstanding.values().chain(self.copying.values());
+        given.map(IndexSet::count).sum::<u64>() + self.retained.count()
     }
 
     /// Subtasks a second and slot, once one has ended.
@@ -292,11 +394,14 @@ impl<'a> Draft<'a> {
             self.failed.range(*attempt..).for_each(|(_, failed)| settled |= failed);
             *indexes = &*indexes & &settled;
         }
-        if self.is_live && self.outstanding_count() > 0 {
+        if self.is_live && (self.outstanding_count() > 0 || !self.recalled.is_empty()) {
             // No slots: what has started is interrupted. Calls are not bound by it.
             self.spec.slots = Some(0);
         }
         self.outstanding.clear();
+        self.copying.clear();
+        self.recalled = IndexSet::new();
+        self.retained = IndexSet::new();
         if self.open_merge().is_some() {
             self.spec.merge = None;
         }
@@ -309,12 +414,24 @@ impl<'a> Draft<'a> {
     pub(crate) fn finish(&self, job: &Job) -> Option<Action> {
         let granted = self.grants.iter().filter(|(_, indexes)| !indexes.is_empty());
         let grants = granted.map(|(attempt, indexes)| Grant { attempt: *attempt, indexes: indexes.clone() }).collect();
-        let spec = AssignmentSpec { grants, ..self.spec.clone() };
+        let copies = self.copying.values().flat_map(IndexSet::ranges).collect();
+        let spec = AssignmentSpec { grants, copies, recalled: &self.recalled | &self.retained, ..self.spec.clone() };
         let Some(before) = self.before else {
             let metadata = names::metadata(job, &spec, self.name.clone());
             return Some(Action::CreateAssignment(Box::new(Assignment { metadata, spec, status: None })));
         };
-        if before.spec == spec {
+        // What was recalled and what is still a copy follows from reports: it is brought up to date when
+        // something else changes.
+        let mut stale = before.spec.clone();
+        // A lost node that comes back must not hold on to what others have by then.
+        if self.is_live {
+            stale.recalled.clone_from(&spec.recalled);
+        }
+        // A copy that has become the owner must not look like a copy: another one may be made of it.
+        if self.outstanding.values().all(|outstanding| outstanding.is_disjoint(&stale.copies)) {
+            stale.copies.clone_from(&spec.copies);
+        }
+        if stale == spec {
             return None;
         }
         let withdraws =

@@ -3,16 +3,18 @@
 //! In: a `Snapshot` of the cluster, the present moment, a `Policy`. Out: a `Plan` of final API writes with
 //! reasons. No I/O, no clock, no randomness, nothing async: the same arguments give the same plan, byte for
 //! byte, and planning on the result of a plan changes nothing.
-//!
-//! Still to come beside `grants`: stealing from the node that would end last, and copies of stragglers. Their
-//! ranges are already there (`outstanding` by node, `withdraws` before grants, `retained` reports).
 
 mod action;
 mod applied;
 mod backoff;
+mod copies;
+mod dependencies;
 mod efficiency;
+mod failure_policy;
 mod fold;
 mod grants;
+mod hands;
+mod idle;
 pub mod invariants;
 mod job;
 mod merge;
@@ -20,18 +22,29 @@ mod names;
 mod nodes;
 mod placement;
 mod plan_call;
+mod poison;
 mod policy;
+mod queues;
+mod rates;
+mod rerun;
 mod share;
 mod snapshot;
 mod status;
+mod steal;
+mod taints;
 mod time;
+mod ttl;
 mod verdict;
 
 pub use action::{About, Action, Counts, Event, Note, Plan};
 pub use applied::apply;
 pub use names::assignment as assignment_name;
 pub use policy::Policy;
-pub use snapshot::{Cohort, JobFacts, Memory, NodeFacts, Readiness, Snapshot};
+pub use rates::History;
+pub use snapshot::{
+    Cohort, Effect, JobFacts, Memory, NodeFacts, NodeMemory, Progress, QueueFacts, Readiness, Snapshot, Taint,
+};
+pub use ttl::expires_at;
 
 use jiff::Timestamp;
 
@@ -51,11 +64,16 @@ fn decide(snapshot: &Snapshot, now: Timestamp, policy: &Policy) -> Plan {
     let nodes = nodes::bucket(snapshot, now, policy, &mut plan);
     let mut jobs = job::bucket(snapshot, &nodes, &mut plan);
     fold::reports(&mut jobs);
-    verdict::judge(&mut jobs, now, &mut plan);
-    plan_call::place(&mut jobs, &nodes, &mut plan);
+    verdict::judge(&mut jobs, snapshot, now, &mut plan);
+    plan_call::place(&mut jobs, &nodes, now, policy, &mut plan);
+    rates::expect(&mut jobs, &nodes, &snapshot.history, now);
     let due: Vec<backoff::Due> = jobs.iter_mut().map(|work| backoff::release(work, now, policy, &mut plan)).collect();
-    grants::refill(&mut jobs, &due, &nodes, policy, &mut plan);
+    grants::refill(&mut jobs, &due, &nodes, now, policy, &mut plan);
     merge::order(&mut jobs, &nodes, now, policy, &mut plan);
+    plan.history = snapshot.history.clone();
+    plan.history.learn(&jobs);
+    ttl::expire(&jobs, snapshot, now, &mut plan);
+    idle::explain(&jobs, &nodes, snapshot, now, policy, &mut plan);
     for work in jobs {
         write(work, &nodes, now, policy, &mut plan);
     }

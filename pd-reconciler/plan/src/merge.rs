@@ -39,8 +39,7 @@ fn order_one<'a>(work: &mut Work<'a>, nodes: &Nodes<'a>, now: Timestamp, policy:
     }
     let Some(node) = choose(work, nodes).copied() else {
         let why = placement::why_none(work, nodes);
-        plan.note(work.about().to_string(), "NoNode", why.clone());
-        work.held_up = Some(why);
+        work.hold_up(why, plan);
         return;
     };
     let parts = parts(work);

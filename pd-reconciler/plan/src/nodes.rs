@@ -1,7 +1,8 @@
 //! Bucket the nodes: who can take work, who is silent, who is lost.
 //!
-//! Lost is a judgement on silence alone, and only on silence that we listened to: a lease whose renewal we
-//! saw longer ago than `lost_after`, while our own watch worked. No two clocks are compared.
+//! Suspect and lost are judgements on silence alone, and only on silence that we listened to: a lease whose
+//! renewal we saw longer ago than `suspect_after` or `lost_after`, while our own watch worked. No two clocks
+//! are compared.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,6 +20,8 @@ use crate::{
 pub(crate) enum State {
     /// It takes work.
     Ready,
+    /// It missed a renewal or two: it gets nothing new, and what it has may be copied.
+    Suspect,
     /// It is not ready, or so silent that it gets nothing new; what it has it keeps.
     Away,
     /// What it has not reported goes to others.
@@ -52,6 +55,10 @@ pub(crate) fn bucket<'a>(snapshot: &'a Snapshot, now: Timestamp, policy: &Policy
         let state = judge(facts, snapshot.watching_since, now, policy, patience);
         match (state, facts.ready) {
             (State::Lost, Readiness::Unknown) | (State::Away, _) => {}
+            (State::Suspect, _) => {
+                let message = format!("no sign of life for {:?}; it gets nothing new", policy.suspect_after);
+                plan.note(format!("node/{}", facts.name), "Suspect", message);
+            }
             (State::Lost, _) => {
                 plan.counts.nodes_lost += 1;
                 set_ready(facts, false, plan);
@@ -114,6 +121,7 @@ fn judge(
                 State::Away
             }
         }
+        Readiness::True if silence >= policy.suspect_after => State::Suspect,
         Readiness::True => State::Ready,
         Readiness::Unknown if is_heard => State::Ready,
         _ => State::Away,
@@ -143,7 +151,7 @@ fn wake_when_lost(
 ) {
     let Some(from) = watching_since.filter(|_| node.ready != Readiness::Absent) else { return };
     let sign = last_sign(node, from);
-    for limit in [policy.lost_after, patience] {
+    for limit in [policy.suspect_after.min(policy.lost_after), policy.lost_after, patience] {
         if since(sign, now) < limit {
             plan.wake(after(sign, limit));
             return;
@@ -170,11 +178,12 @@ mod tests {
             draining: false,
             seen: at(0),
             heard: heard.map(at),
+            ..NodeFacts::default()
         }
     }
 
     fn states(nodes: Vec<NodeFacts>, watching_since: Option<i64>, now: i64) -> Vec<State> {
-        let snapshot = Snapshot { watching_since: watching_since.map(at), nodes, jobs: vec![] };
+        let snapshot = Snapshot { watching_since: watching_since.map(at), nodes, ..Snapshot::default() };
         let mut plan = Plan::default();
         bucket(&snapshot, at(now), &Policy::default(), &mut plan).values().map(|node| node.state).collect()
     }
@@ -184,8 +193,17 @@ mod tests {
         use Readiness::True;
         let nodes = || vec![node("a", True, Some(100)), node("b", True, Some(100)), node("c", True, Some(94))];
         assert_eq!(states(nodes(), Some(0), 100), [State::Ready, State::Ready, State::Lost]);
-        assert_eq!(states(nodes(), Some(96), 100), [State::Ready; 3], "not watched for long enough");
+        assert_eq!(states(nodes(), Some(96), 100), [State::Ready, State::Ready, State::Suspect], "watched for 4 s");
+        assert_eq!(states(nodes(), Some(98), 100), [State::Ready; 3], "not watched for long enough");
         assert_eq!(states(nodes(), None, 100), [State::Ready; 3], "not watched at all");
+    }
+
+    #[test]
+    fn a_node_that_misses_renewals_is_suspect_before_it_is_lost() {
+        let nodes = |heard| vec![node("a", Readiness::True, Some(heard)), node("b", Readiness::True, Some(100))];
+        assert_eq!(states(nodes(98), Some(0), 100), [State::Ready, State::Ready]);
+        assert_eq!(states(nodes(97), Some(0), 100), [State::Suspect, State::Ready]);
+        assert_eq!(states(nodes(95), Some(0), 100), [State::Lost, State::Ready]);
     }
 
     #[test]

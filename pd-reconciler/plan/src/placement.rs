@@ -2,29 +2,38 @@
 
 use std::collections::BTreeMap;
 
+use schemas::job::{Waiting, waiting};
+
 use crate::{
     job::Work,
     nodes::{Node, Nodes, State},
+    taints,
 };
 
 /// Slots that a job may use, by node UID.
 pub(crate) type Allotment = BTreeMap<String, u32>;
 
-/// Splits the job's parallelism over its nodes: those that have work of it first, then the larger ones. Nodes
-/// without a share are absent.
-pub(crate) fn allot(work: &Work<'_>, nodes: &Nodes<'_>) -> Allotment {
-    let mut left = work.job.spec.parallelism.unwrap_or(u32::MAX);
-    for draft in work.drafts.iter().filter(|draft| draft.is_live && draft.outstanding_count() > 0) {
-        let Some(node) = draft.node.filter(|node| !(node.takes_work() && work.selects(node))) else { continue };
-        left = left.saturating_sub(draft.spec.slots.unwrap_or(node.facts.slots));
-    }
+/// Splits the job's parallelism over its nodes: those that have work of it first, then those that want it, then
+/// the larger ones. A node gives at most its `room`. Nodes without a share are absent.
+pub(crate) fn allot(work: &Work<'_>, nodes: &Nodes<'_>, room: impl Fn(&Node<'_>) -> u32) -> Allotment {
+    let mut left = parallelism_left(work);
     let is_new = |node: &Node<'_>| work.draft(&node.facts.uid).is_none_or(|draft| draft.grants.is_empty());
     let mut ranked: Vec<&Node<'_>> = work.eligible(nodes).collect();
-    ranked.sort_by_key(|node| (is_new(node), u32::MAX - node.facts.slots, &node.facts.name));
+    ranked.sort_by_key(|node| {
+        let is_last = taints::is_last_choice(node.facts, work.job);
+        (is_last && is_new(node), is_new(node), is_last, u32::MAX - node.facts.slots, &node.facts.name)
+    });
+    // The last choice is not needed where the others have a slot for each index that is not done.
+    let open = work.fold.all.count() - work.fold.done.count() - work.fold.failed.count();
+    let mut preferred: u64 = 0;
     let mut allotment = Allotment::new();
     for node in ranked {
-        let share = node.facts.slots.min(left);
+        if taints::is_last_choice(node.facts, work.job) && is_new(node) && open <= preferred {
+            continue;
+        }
+        let share = room(node).min(node.facts.slots).min(left);
         left -= share;
+        preferred += u64::from(share);
         if share > 0 {
             allotment.insert(node.facts.uid.clone(), share);
         }
@@ -32,11 +41,21 @@ pub(crate) fn allot(work: &Work<'_>, nodes: &Nodes<'_>) -> Allotment {
     allotment
 }
 
+/// Slots that the job may use beside those of nodes that finish what they have but get nothing new.
+pub(crate) fn parallelism_left(work: &Work<'_>) -> u32 {
+    let mut left = work.job.spec.parallelism.unwrap_or(u32::MAX);
+    for draft in work.drafts.iter().filter(|draft| draft.is_live && draft.outstanding_count() > 0) {
+        let Some(node) = draft.node.filter(|node| !work.fits(node)) else { continue };
+        left = left.saturating_sub(draft.spec.slots.unwrap_or(node.facts.slots));
+    }
+    left
+}
+
 /// Writes the slots that each node may use into the drafts. A node that lost its share finishes what it has
-/// on one slot.
+/// on one slot; one that sent the job away keeps none.
 pub(crate) fn limit_slots(work: &mut Work<'_>, allotment: &Allotment) {
-    let is_limited = work.job.spec.parallelism.is_some();
-    for draft in &mut work.drafts {
+    let is_limited = work.job.spec.parallelism.is_some() || work.is_rationed;
+    for draft in work.drafts.iter_mut().filter(|draft| !draft.is_evicted) {
         let Some(node) = draft.node else { continue };
         let has_role = draft.outstanding_count() > 0 || draft.is_granted;
         draft.spec.slots = match allotment.get(&draft.spec.node_uid) {
@@ -49,29 +68,32 @@ pub(crate) fn limit_slots(work: &mut Work<'_>, allotment: &Allotment) {
 }
 
 /// Why no node may take the job: how many there are, and what is wrong with each kind.
-pub(crate) fn why_none(work: &Work<'_>, nodes: &Nodes<'_>) -> String {
+pub(crate) fn why_none(work: &Work<'_>, nodes: &Nodes<'_>) -> Waiting {
+    let waiting = |message| Waiting { reason: waiting::NO_NODE.into(), message };
     if nodes.is_empty() {
-        return "no node has joined the cluster".into();
+        return waiting("no node has joined the cluster".into());
     }
-    let count = |is: &dyn Fn(&Node<'_>) -> bool| nodes.values().filter(|node| is(node)).count();
-    let (mut lost, mut away, mut closed, mut unmatched, mut slotless) = (0, 0, 0, 0, 0);
-    for node in nodes.values() {
-        let reason = match node.state {
-            State::Lost => &mut lost,
-            State::Away => &mut away,
-            State::Ready if !node.facts.schedulable || node.facts.draining => &mut closed,
-            State::Ready if !work.selects(node) => &mut unmatched,
-            State::Ready => &mut slotless,
-        };
-        *reason += 1;
-    }
-    let parts = [
-        (lost, "lost"),
-        (away, "not ready"),
-        (closed, "cordoned, drained or tainted"),
-        (unmatched, "without the labels of placement.nodeSelector"),
-        (slotless, "without free slots or already tried"),
+    let mut counts: [(u64, &str); 7] = [
+        (0, "lost"),
+        (0, "not ready"),
+        (0, "cordoned or drained"),
+        (0, "without the labels of placement.nodeSelector"),
+        (0, "with a taint that the job does not tolerate"),
+        (0, "without slots"),
+        (0, "with no room for it"),
     ];
-    let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-    format!("none of {} nodes can take it: {}", count(&|_| true), parts.join(", "))
+    for node in nodes.values() {
+        let at = match node.state {
+            State::Lost => 0,
+            State::Away | State::Suspect => 1,
+            State::Ready if !node.facts.schedulable || node.facts.draining => 2,
+            State::Ready if !work.selects(node) => 3,
+            State::Ready if !taints::admits(node.facts, work.job) => 4,
+            State::Ready if node.facts.slots == 0 => 5,
+            State::Ready => 6,
+        };
+        counts[at].0 += 1;
+    }
+    let parts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    waiting(format!("none of {} nodes can take it: {}", nodes.len(), parts.join(", ")))
 }

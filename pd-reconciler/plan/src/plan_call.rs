@@ -1,26 +1,40 @@
-//! The plan call: one node is asked to cut the job into subtasks; another one when it is lost or cannot.
+//! The plan call: one node is asked to cut the job into subtasks; another one when it is lost or cannot; the
+//! same one again, after a back-off, when there is no other.
+
+use jiff::Timestamp;
 
 use crate::{
     action::Plan,
-    job::{Draft, Stage, Verdict, Work},
+    backoff,
+    job::{Draft, Stage, Work},
     nodes::{Node, Nodes},
-    placement, verdict,
+    placement,
+    policy::Policy,
+    time::after,
+    verdict,
 };
 
 /// Hands the plan call of every job that needs one to a node.
-pub(crate) fn place<'a>(jobs: &mut [Work<'a>], nodes: &Nodes<'a>, plan: &mut Plan) {
+pub(crate) fn place<'a>(jobs: &mut [Work<'a>], nodes: &Nodes<'a>, now: Timestamp, policy: &Policy, plan: &mut Plan) {
     for at in 0..jobs.len() {
         if jobs[at].stage == Stage::Planning {
             let load = |node: &Node<'_>| open_calls(jobs, node);
             let choice = choose(&jobs[at], nodes, load).copied();
-            hand_out(&mut jobs[at], choice, nodes, plan);
+            hand_out(&mut jobs[at], choice, nodes, now, policy, plan);
         } else {
             withdraw(&mut jobs[at]);
         }
     }
 }
 
-fn hand_out<'a>(work: &mut Work<'a>, choice: Option<Node<'a>>, nodes: &Nodes<'a>, plan: &mut Plan) {
+fn hand_out<'a>(
+    work: &mut Work<'a>,
+    choice: Option<Node<'a>>,
+    nodes: &Nodes<'a>,
+    now: Timestamp,
+    policy: &Policy,
+    plan: &mut Plan,
+) {
     for draft in work.drafts.iter_mut().filter(|draft| !draft.is_live && draft.plan_report().is_none()) {
         draft.spec.plan = false;
     }
@@ -28,19 +42,37 @@ fn hand_out<'a>(work: &mut Work<'a>, choice: Option<Node<'a>>, nodes: &Nodes<'a>
         return;
     }
     let Some(node) = choice else {
-        let failure = verdict::plan_failures(work).last();
-        if let Some(failure) = failure {
-            let message = format!("the plan call failed on every node that may run it: {}", failure.message);
-            work.stage = Stage::Failing(Verdict { reason: "PlanFailed".into(), message });
-            return;
+        if let Some(node) = least_tried(work, nodes).copied() {
+            return try_again(work, &node, now, policy, plan);
         }
         let why = placement::why_none(work, nodes);
-        plan.note(work.about().to_string(), "NoNode", why.clone());
-        work.held_up = Some(why);
+        work.hold_up(why, plan);
         return;
     };
     if let Some(draft) = work.draft_for(&node) {
         draft.spec.plan = true;
+    }
+}
+
+/// Of the nodes that failed, the one that has tried least often.
+fn least_tried<'n, 'a>(work: &Work<'a>, nodes: &'n Nodes<'a>) -> Option<&'n Node<'a>> {
+    let tries = |node: &Node<'_>| work.draft(&node.facts.uid).map_or(0, |draft| draft.spec.plan_attempt);
+    let failed = |node: &&Node<'_>| work.draft(&node.facts.uid).is_some_and(|draft| draft.plan_report().is_some());
+    work.eligible(nodes).filter(failed).min_by_key(|node| (tries(node), &node.facts.name))
+}
+
+/// Lets a node that failed try once more, when its time has come. How often is the verdict's business.
+fn try_again<'a>(work: &mut Work<'a>, node: &Node<'a>, now: Timestamp, policy: &Policy, plan: &mut Plan) {
+    let tries = verdict::plan_tries(work);
+    let seen = work.memory.plan_failed.filter(|(known, _)| *known == tries).map_or(now, |(_, seen)| seen);
+    work.memory.plan_failed = Some((tries, seen));
+    let delay = backoff::delay(work.job.spec.retry_delay.0, tries, work.uid(), 0, policy.retry_delay_max);
+    let at = after(seen, delay);
+    if now < at {
+        plan.wake(at);
+    } else if let Some(draft) = work.draft_for(node) {
+        draft.spec.plan = true;
+        draft.spec.plan_attempt += 1;
     }
 }
 

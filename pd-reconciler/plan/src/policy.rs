@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use schemas::Job;
+
 /// The numbers that the plan decides by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
+    /// Silence after which a node is suspect: leases are renewed and listed each second, so two renewals were
+    /// missed.
+    pub suspect_after: Duration,
     /// Silence after which a node is lost. Leases are renewed each second, so five were missed.
     pub lost_after: Duration,
     /// Silence after which nodes are lost although more than half of them fell silent together: until then
@@ -17,6 +22,17 @@ pub struct Policy {
     pub grant_max: Duration,
     /// A node with less than this queued is topped up: one coalesced report (250 ms) and a few round trips.
     pub refill_below: Duration,
+    /// A write, the node that sees it, and its answer: two group commits and a LAN.
+    pub round_trip: Duration,
+    /// Whether an idle node may be given what another one has not started; each job may say no for itself.
+    pub work_stealing: bool,
+    /// A node that would end later than an idle one by less than this, or by less than four round trips, is
+    /// not stolen from.
+    pub steal_gap_min: Duration,
+    /// One slot in so many may run a copy of what another node is stuck with; one slot always may.
+    pub slots_per_copy: u32,
+    /// A slot that copies small subtasks of a silent node takes so much work of it at once.
+    pub copy_work: Duration,
     /// First grant of a job on a node whose rate is not known, per slot: one runs, one is queued.
     pub probe_per_slot: u32,
     /// A fresh job with at most this many subtasks per slot is given out whole, in one round.
@@ -25,6 +41,9 @@ pub struct Policy {
     pub whole_min: u64,
     /// Longest delay before a retry.
     pub retry_delay_max: Duration,
+    /// A node's idleness is explained when the reason has held for so long: nodes between two jobs need no
+    /// writes.
+    pub explain_after: Duration,
     /// Least time between two writes of one running job's status.
     pub status_interval_min: Duration,
     /// The same for a job that runs for long.
@@ -35,18 +54,37 @@ pub struct Policy {
 /// the job's age over this, within the two limits. Ten minutes cost some 400 writes.
 pub(crate) const STATUS_WRITES_PER_AGE: u32 = 100;
 
+impl Policy {
+    /// Whether what a node of this job has not started may go to another.
+    pub(crate) fn steals(&self, job: &Job) -> bool {
+        self.work_stealing && job.spec.work_stealing
+    }
+
+    /// Time that a steal has to win: it costs four messages, and less than this is noise.
+    pub(crate) fn steal_gap(&self) -> Duration {
+        self.steal_gap_min.max(4 * self.round_trip)
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            suspect_after: Duration::from_millis(2500),
             lost_after: Duration::from_secs(5),
             mass_lost_after: Duration::from_secs(15),
             grant_min: Duration::from_millis(50),
             grant_max: Duration::from_secs(2),
             refill_below: Duration::from_millis(400),
+            round_trip: Duration::from_millis(5),
+            work_stealing: true,
+            steal_gap_min: Duration::from_millis(20),
+            slots_per_copy: 10,
+            copy_work: Duration::from_millis(500),
             probe_per_slot: 2,
             whole_per_slot: 4,
             whole_min: 24,
             retry_delay_max: Duration::from_mins(1),
+            explain_after: Duration::from_secs(2),
             status_interval_min: Duration::from_millis(250),
             status_interval_max: Duration::from_secs(5),
         }

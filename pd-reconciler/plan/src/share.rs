@@ -1,22 +1,191 @@
-//! Sharing: how jobs divide nodes, and how a number is divided by weights.
+//! Sharing: how jobs divide the slots, and how a number is divided by weights.
+//!
+//! Slots are the one resource that nodes offer, so the dominant share of a queue is its share of slots. Strict
+//! priority comes first; among equals each further slot goes to the queue that has the least for its weight, and
+//! within it to the job that has the least. What a queue does not want goes to the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use schemas::IndexSet;
+use schemas::{
+    IndexSet,
+    job::{Waiting, waiting},
+};
 
 use crate::{
     backoff::Due,
     job::{Draft, Stage, Work},
-    placement::Allotment,
+    nodes::{Node, Nodes},
+    placement::{self, Allotment},
 };
 
+/// Slots that each job may use, by node. While all jobs that want some are of one queue and priority, each may
+/// use every slot, and they take turns; else the slots are dealt out.
+pub(crate) fn divide(jobs: &mut [Work<'_>], dues: &[Due], nodes: &Nodes<'_>) -> Vec<Allotment> {
+    let wanting: Vec<usize> = (0..jobs.len()).filter(|at| is_hungry(&jobs[*at], &dues[*at])).collect();
+    let kinds: BTreeSet<(i32, &str)> = wanting.iter().map(|at| kind(&jobs[*at])).collect();
+    let has_quota = wanting.iter().any(|at| jobs[*at].queue.is_some_and(|queue| queue.slots.is_some()));
+    let is_dealt = kinds.len() > 1 || has_quota;
+    let rooms = if is_dealt { Deal::new(jobs, dues, nodes, wanting).deal() } else { vec![] };
+    let allot = |(at, work): (usize, &mut Work<'_>)| {
+        work.is_rationed = is_dealt;
+        match rooms.get(at) {
+            _ if work.stage != Stage::Running => Allotment::new(),
+            Some(room) => placement::allot(work, nodes, |node| room.get(node.facts.uid.as_str()).copied().unwrap_or(0)),
+            None => placement::allot(work, nodes, |node| node.facts.slots),
+        }
+    };
+    jobs.iter_mut().enumerate().map(allot).collect()
+}
+
+/// Jobs of one kind share evenly.
+fn kind<'a>(work: &Work<'a>) -> (i32, &'a str) {
+    (work.job.spec.priority, &work.job.spec.queue)
+}
+
+fn is_hungry(work: &Work<'_>, due: &Due) -> bool {
+    work.stage == Stage::Running && (due.values().any(|due| !due.is_empty()) || !work.fold.outstanding.is_empty())
+}
+
+/// Slots, dealt one by one.
+struct Deal<'j, 'a> {
+    jobs: &'j [Work<'a>],
+    nodes: Vec<&'j Node<'a>>,
+    /// By position of the job.
+    wants: Vec<Want<'a>>,
+    /// In the order of their names.
+    queues: Vec<Share>,
+}
+
+/// What one job wants.
+#[derive(Default)]
+struct Want<'a> {
+    /// Position of its queue.
+    queue: usize,
+    /// By node UID: slots that what is out there can use.
+    here: BTreeMap<&'a str, u64>,
+    /// Slots that what is not given out can use, on whatever node.
+    anywhere: u64,
+    /// Slots that its parallelism leaves.
+    limit: u64,
+    given: u64,
+    room: BTreeMap<&'a str, u32>,
+}
+
+/// What one queue has.
+struct Share {
+    weight: f64,
+    quota: u64,
+    given: u64,
+}
+
+impl Share {
+    /// Slots for its weight that it would have with one more.
+    fn next(&self) -> f64 {
+        (self.given + 1) as f64 / self.weight
+    }
+}
+
+impl<'j, 'a> Deal<'j, 'a> {
+    fn new(jobs: &'j [Work<'a>], dues: &[Due], nodes: &'j Nodes<'a>, wanting: Vec<usize>) -> Self {
+        let names: BTreeSet<&str> = jobs.iter().map(|work| kind(work).1).collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        let share = |name: &&str| {
+            let queue = jobs.iter().find(|work| kind(work).1 == *name).and_then(|work| work.queue);
+            let quota = queue.and_then(|queue| queue.slots).map_or(u64::MAX, u64::from);
+            Share { weight: f64::from(queue.map_or(1, |queue| queue.weight.max(1))), quota, given: 0 }
+        };
+        let mut wants: Vec<Want<'a>> = jobs.iter().map(|_| Want::default()).collect();
+        for at in wanting {
+            let queue = names.binary_search(&kind(&jobs[at]).1).unwrap_or_default();
+            wants[at] = Want { queue, ..Want::of(&jobs[at], &dues[at]) };
+        }
+        let mut nodes: Vec<&Node<'a>> = nodes.values().filter(|node| node.takes_work()).collect();
+        nodes.sort_by(|a, b| a.facts.name.cmp(&b.facts.name));
+        Self { jobs, nodes, wants, queues: names.iter().map(share).collect() }
+    }
+
+    /// By position of the job: slots on each node, by its UID.
+    fn deal(mut self) -> Vec<BTreeMap<&'a str, u32>> {
+        let mut free: Vec<u32> = self.nodes.iter().map(|node| node.facts.slots).collect();
+        let levels: BTreeSet<i32> = self.jobs.iter().map(|work| work.job.spec.priority).collect();
+        for level in levels.into_iter().rev() {
+            for (at, free) in free.iter_mut().enumerate().filter(|(_, free)| **free > 0) {
+                let node = self.nodes[at];
+                let is_fit = |job: &usize| self.jobs[*job].job.spec.priority == level && self.jobs[*job].fits(node);
+                let fitting: Vec<usize> = (0..self.jobs.len()).filter(is_fit).collect();
+                while *free > 0
+                    && let Some(job) = self.choose(&fitting, &node.facts.uid)
+                {
+                    self.give(job, &node.facts.uid);
+                    *free -= 1;
+                }
+            }
+        }
+        self.wants.into_iter().map(|want| want.room).collect()
+    }
+
+    /// Who gets the next slot of a node: the queue with the least for its weight, and of its jobs the one with the
+    /// least; the older among equals, as `jobs` stand.
+    fn choose(&self, fitting: &[usize], node_uid: &str) -> Option<usize> {
+        let wanting = fitting.iter().copied().filter(|at| {
+            let (want, queue) = (&self.wants[*at], &self.queues[self.wants[*at].queue]);
+            let is_within = queue.given < queue.quota && want.given < want.limit;
+            is_within && (want.anywhere > 0 || want.here.get(node_uid).is_some_and(|here| *here > 0))
+        });
+        wanting.min_by(|a, b| {
+            let (a, b) = (&self.wants[*a], &self.wants[*b]);
+            let by_queue = self.queues[a.queue].next().total_cmp(&self.queues[b.queue].next());
+            by_queue.then(a.queue.cmp(&b.queue)).then(a.given.cmp(&b.given))
+        })
+    }
+
+    fn give(&mut self, at: usize, node_uid: &'a str) {
+        let want = &mut self.wants[at];
+        self.queues[want.queue].given += 1;
+        want.given += 1;
+        *want.room.entry(node_uid).or_default() += 1;
+        match want.here.get_mut(node_uid) {
+            Some(here) if *here > 0 => *here -= 1,
+            _ => want.anywhere -= 1,
+        }
+    }
+}
+
+impl<'a> Want<'a> {
+    fn of(work: &Work<'a>, due: &Due) -> Self {
+        let used = |draft: &Draft<'a>| {
+            let node = draft.node.filter(|node| draft.is_live && work.fits(node))?;
+            let slots = draft.outstanding_count().min(u64::from(node.facts.slots));
+            (slots > 0).then_some((node.facts.uid.as_str(), slots))
+        };
+        let here: BTreeMap<&str, u64> = work.drafts.iter().filter_map(used).collect();
+        let limit = u64::from(placement::parallelism_left(work));
+        Self { here, anywhere: due.values().map(IndexSet::count).sum(), limit, ..Self::default() }
+    }
+}
+
+/// Why a job that may run has no slot on any node.
+pub(crate) fn why_none(work: &Work<'_>, nodes: &Nodes<'_>) -> Waiting {
+    let fitting = work.eligible(nodes).count();
+    if !work.is_rationed || fitting == 0 {
+        return placement::why_none(work, nodes);
+    }
+    let slots: u32 = work.eligible(nodes).map(|node| node.facts.slots).sum();
+    let quota = work.queue.and_then(|queue| queue.slots);
+    let quota =
+        quota.map_or_else(String::new, |quota| format!(", or the quota of {quota} slots of its queue is used up"));
+    let message = format!(
+        "the {slots} slots of the {fitting} nodes that can take it go to jobs of higher priority or other queues{quota}"
+    );
+    Waiting { reason: waiting::NO_SLOT.into(), message }
+}
+
 /// How many jobs want each node now: each counts on an equal share of its slots, so the windows of all of
-/// them together stay one window.
+/// them together stay one window. Slots that were dealt out are nobody else's.
 pub(crate) fn contenders(jobs: &[Work<'_>], dues: &[Due], allotments: &[Allotment]) -> BTreeMap<String, u32> {
     let mut contenders = BTreeMap::new();
     for ((work, due), allotment) in jobs.iter().zip(dues).zip(allotments) {
-        let is_hungry = due.values().any(|due| !due.is_empty()) || !work.fold.outstanding.is_empty();
-        if work.stage == Stage::Running && is_hungry {
+        if is_hungry(work, due) && !work.is_rationed {
             for node_uid in allotment.keys() {
                 *contenders.entry(node_uid.clone()).or_default() += 1;
             }
@@ -25,12 +194,13 @@ pub(crate) fn contenders(jobs: &[Work<'_>], dues: &[Due], allotments: &[Allotmen
     contenders
 }
 
-/// Positions of the jobs, the one with the fewest slot-seconds out first; the older one first among equals
-/// (`jobs` stand in the order of age).
+/// Positions of the jobs: the highest priority first, then the one with the fewest slot-seconds out, then the
+/// older one (`jobs` stand in that order).
 pub(crate) fn order(jobs: &[Work<'_>]) -> Vec<usize> {
     let seconds: Vec<f64> = jobs.iter().map(slot_seconds).collect();
+    let priority = |at: usize| jobs[at].job.spec.priority;
     let mut order: Vec<usize> = (0..jobs.len()).collect();
-    order.sort_by(|a, b| seconds[*a].total_cmp(&seconds[*b]));
+    order.sort_by(|a, b| priority(*b).cmp(&priority(*a)).then(seconds[*a].total_cmp(&seconds[*b])));
     order
 }
 

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use schemas::{Assignment, IndexSet, Job};
 
+use crate::{efficiency::Losses, rates::History};
+
 /// The cluster at one moment, as the reconciler has seen it.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -14,10 +16,47 @@ pub struct Snapshot {
     pub nodes: Vec<NodeFacts>,
     /// The jobs that are not known to be over, in any order.
     pub jobs: Vec<JobFacts>,
+    /// What the last plan knew of earlier jobs' rates; empty after a restart.
+    pub history: History,
+    /// The queues, in any order. One that is not here and is not called `default` does not exist.
+    pub queues: Vec<QueueFacts>,
+    /// Jobs that are over and that a job of `jobs` depends on, in any order.
+    pub finished: Vec<Arc<Job>>,
+    /// By node UID: what the last plan wanted remembered; empty after a restart.
+    pub node_memories: BTreeMap<String, NodeMemory>,
+}
+
+/// One queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueFacts {
+    /// Its name.
+    pub name: String,
+    /// Its share against the others.
+    pub weight: u32,
+    /// Most slots in use at once.
+    pub slots: Option<u32>,
+    /// Most jobs that have begun and not ended.
+    pub jobs: Option<u32>,
+}
+
+impl QueueFacts {
+    /// The queue that need not exist.
+    pub(crate) fn implied() -> Self {
+        Self { name: schemas::queue::DEFAULT.to_owned(), weight: 1, slots: None, jobs: None }
+    }
+}
+
+/// What the plan wants remembered of a node until the next plan. Losing it delays an explanation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeMemory {
+    /// Why it has nothing to do; none: it has.
+    pub idle: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// One node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeFacts {
     /// Its name.
     pub name: String,
@@ -29,18 +68,55 @@ pub struct NodeFacts {
     pub slots: u32,
     /// Its Ready condition.
     pub ready: Readiness,
-    /// False when it is cordoned or carries a taint that keeps work away.
+    /// False when it is cordoned.
     pub schedulable: bool,
+    /// What keeps away the jobs that do not tolerate it.
+    pub taints: Vec<Taint>,
     /// True when what it has not started should go elsewhere.
     pub draining: bool,
     /// When we first saw the node.
     pub seen: Timestamp,
     /// When we last saw its lease renewed, by our own clock; none since we started.
     pub heard: Option<Timestamp>,
+    /// Why it is idle, as its annotation says.
+    pub idle_reason: Option<String>,
+}
+
+/// A taint of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taint {
+    /// Its key.
+    pub key: String,
+    /// Its value; empty for none.
+    pub value: String,
+    /// What it does to a job that does not tolerate it.
+    pub effect: Effect,
+}
+
+/// What a taint does to a job that does not tolerate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing new of it is given to the node.
+    NoSchedule,
+    /// The node is the last choice.
+    PreferNoSchedule,
+    /// What the node has of it goes elsewhere, at once.
+    NoExecute,
+}
+
+impl Effect {
+    /// As Kubernetes spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoSchedule => "NoSchedule",
+            Self::PreferNoSchedule => "PreferNoSchedule",
+            Self::NoExecute => "NoExecute",
+        }
+    }
 }
 
 /// The Ready condition of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Readiness {
     /// True: the kubelet takes work.
     True,
@@ -49,6 +125,7 @@ pub enum Readiness {
     /// Unknown: we said that it is lost.
     Unknown,
     /// The kubelet has not said anything yet.
+    #[default]
     Absent,
 }
 
@@ -63,15 +140,31 @@ pub struct JobFacts {
     pub memory: Memory,
 }
 
-/// What the plan wants remembered of a job until the next plan. Losing it costs at most one retry delay.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the plan wants remembered of a job until the next plan. Losing it costs at most one retry delay, and
+/// the attribution of what was lost before.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
     /// Failed attempts that wait for their retry, in the order they were first seen.
     pub failed: Vec<Cohort>,
     /// Attempt of a failed merge and when its failure was first seen.
     pub merge_failed: Option<(u32, Timestamp)>,
+    /// Number of failed plan calls and when the last failure was first seen.
+    pub plan_failed: Option<(u32, Timestamp)>,
     /// When a status write was last ordered.
     pub status_ordered: Option<Timestamp>,
+    /// By node UID: how far it was when it last came on.
+    pub progress: BTreeMap<String, Progress>,
+    /// Where slot-seconds went.
+    pub losses: Losses,
+}
+
+/// How far a node was when it last came on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Attempts that had ended there.
+    pub ended: u64,
+    /// When we first saw that, with something left to do.
+    pub since: Timestamp,
 }
 
 /// Indexes whose failure was first seen at one moment.

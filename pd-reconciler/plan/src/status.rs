@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use schemas::{
     Condition, IndexSet, JobStatus, condition,
-    job::{SubtaskCounts, conditions},
+    job::{SubtaskCounts, Waiting, conditions, waiting},
 };
 
 use crate::{
@@ -33,6 +33,11 @@ pub(crate) fn write(
     count(work, &mut new);
     set_conditions(work, is_settled, now, &mut new);
     new.observed_generation = work.job.metadata.generation;
+    new.task_digest = new.task_digest.or_else(|| Some(work.job.spec.task.digest()));
+    let given = &work.job.spec.task.inputs;
+    new.inputs =
+        work.inputs.iter().filter(|(name, _)| !given.contains_key(*name)).map(|(n, d)| (n.clone(), *d)).collect();
+    new.waiting = why_waiting(work);
     new.state = Some(state(work, &new).to_owned());
     if !differs(&old, &new) {
         return;
@@ -54,7 +59,7 @@ pub(crate) fn write(
 /// Where the subtasks stand.
 fn count(work: &Work<'_>, status: &mut JobStatus) {
     let fold = &work.fold;
-    let is_ending = matches!(work.stage, Stage::Merging(_) | Stage::Complete(..) | Stage::Failing(_));
+    let is_ending = matches!(work.stage, Stage::Merging(_) | Stage::Complete(..) | Stage::Failing(_) | Stage::Held(_));
     let running = if is_ending { 0 } else { fold.outstanding.count() };
     let (total, succeeded, failed) = (fold.all.count(), fold.done.count(), fold.failed.count());
     let pending = total - succeeded - failed - running;
@@ -66,23 +71,14 @@ fn count(work: &Work<'_>, status: &mut JobStatus) {
     status.layout.clone_from(&work.layout);
 }
 
-/// The conditions in batch/v1's order: Planned, then the interim one, then the terminal one once nothing is
-/// being withdrawn any more.
+/// The conditions in batch/v1's order: Planned, Suspended, then the interim one, then the terminal one once nothing
+/// is being withdrawn any more.
 fn set_conditions(work: &Work<'_>, is_settled: bool, now: Timestamp, status: &mut JobStatus) {
     let now = to_millis(now);
     let generation = work.job.metadata.generation;
-    let mut set = |type_: &str, reason: &str, message: &str| {
-        let is_set = condition::is_true(&status.conditions, type_);
-        let new = Condition {
-            type_: type_.to_owned(),
-            status: "True".to_owned(),
-            reason: reason.to_owned(),
-            message: message.to_owned(),
-            last_transition_time: now,
-            observed_generation: generation,
-        };
-        if !is_set {
-            condition::set(&mut status.conditions, new);
+    let set = |status: &mut JobStatus, type_: &str, reason: &str, message: &str| {
+        if !condition::is_true(&status.conditions, type_) {
+            condition::set(&mut status.conditions, met(type_, reason, message, generation, now));
         }
     };
     let is_called = work.drafts.iter().any(|draft| draft.spec.plan);
@@ -91,34 +87,81 @@ fn set_conditions(work: &Work<'_>, is_settled: bool, now: Timestamp, status: &mu
     }
     if let Some(layout) = &work.layout {
         let s = if layout.subtasks == 1 { "" } else { "s" };
-        set(conditions::PLANNED, "Planned", &format!("the task cut the job into {} subtask{s}", layout.subtasks));
+        let message = format!("the task cut the job into {} subtask{s}", layout.subtasks);
+        set(status, conditions::PLANNED, "Planned", &message);
     }
+    suspend(work, generation, now, status);
     match &work.stage {
-        Stage::Merging(Verdict { reason, message }) => set(conditions::SUCCESS_CRITERIA_MET, reason, message),
+        Stage::Merging(Verdict { reason, message }) => set(status, conditions::SUCCESS_CRITERIA_MET, reason, message),
         Stage::Complete(Verdict { reason, message }, result) => {
-            set(conditions::SUCCESS_CRITERIA_MET, reason, message);
-            set(conditions::COMPLETE, reason, message);
+            set(status, conditions::SUCCESS_CRITERIA_MET, reason, message);
+            set(status, conditions::COMPLETE, reason, message);
             status.result = Some(result.clone());
             status.completion_time = status.completion_time.or(Some(now));
         }
         Stage::Failing(Verdict { reason, message }) => {
-            set(conditions::FAILURE_TARGET, reason, message);
+            set(status, conditions::FAILURE_TARGET, reason, message);
             if is_settled {
-                set(conditions::FAILED, reason, message);
+                set(status, conditions::FAILED, reason, message);
                 status.completion_time = status.completion_time.or(Some(now));
             }
         }
-        Stage::Planning | Stage::Running | Stage::Finished => {}
+        Stage::Planning | Stage::Held(_) | Stage::Running | Stage::Finished => {}
     }
     if status.completion_time.is_some() {
         status.estimated_completion_time = None;
     }
 }
 
+/// A condition that is true.
+fn met(type_: &str, reason: &str, message: &str, generation: Option<i64>, now: Timestamp) -> Condition {
+    Condition {
+        type_: type_.to_owned(),
+        status: "True".to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: now,
+        observed_generation: generation,
+    }
+}
+
+/// The condition Suspended, as batch/v1 sets it: a job that is resumed starts its clock anew.
+fn suspend(work: &Work<'_>, generation: Option<i64>, now: Timestamp, status: &mut JobStatus) {
+    let is_suspended = matches!(&work.stage, Stage::Held(waiting) if waiting.reason == waiting::SUSPENDED);
+    let was_suspended = condition::is_true(&status.conditions, conditions::SUSPENDED);
+    if is_suspended && !was_suspended {
+        let new = met(conditions::SUSPENDED, "JobSuspended", "the job is suspended", generation, now);
+        condition::set(&mut status.conditions, new);
+    } else if was_suspended && !work.job.spec.suspend {
+        let resumed = met(conditions::SUSPENDED, "JobResumed", "the job was resumed", generation, now);
+        condition::set(&mut status.conditions, Condition { status: "False".to_owned(), ..resumed });
+        status.start_time = status.start_time.map(|_| now);
+    }
+}
+
+/// Why nothing of the job runs; none: something does, or nothing is to be done.
+fn why_waiting(work: &Work<'_>) -> Option<Waiting> {
+    let fold = &work.fold;
+    let failed: u64 = fold.waiting.range(1..).map(|(_, waiting)| waiting.count()).sum();
+    let is_backing_off = failed > 0 && !fold.waiting.contains_key(&0);
+    match &work.stage {
+        Stage::Held(waiting) => Some(waiting.clone()),
+        Stage::Running if !fold.outstanding.is_empty() => None,
+        Stage::Running if work.held_up.is_none() && is_backing_off => {
+            let message = format!("the {failed} subtasks that are left failed and wait for their retry");
+            Some(Waiting { reason: waiting::BACK_OFF.into(), message })
+        }
+        Stage::Planning | Stage::Running | Stage::Merging(_) => work.held_up.clone(),
+        Stage::Complete(..) | Stage::Failing(_) | Stage::Finished => None,
+    }
+}
+
 /// One word for a table.
 fn state(work: &Work<'_>, status: &JobStatus) -> &'static str {
-    let is_held_up = work.held_up.is_some() && work.fold.outstanding.is_empty();
+    let is_held_up = status.waiting.is_some() && work.held_up.is_some();
     match &work.stage {
+        Stage::Held(waiting) if waiting.reason == waiting::SUSPENDED => "Suspended",
+        Stage::Held(_) => "Waiting",
         _ if condition::is_true(&status.conditions, conditions::FAILED) => "Failed",
         Stage::Complete(..) => "Complete",
         Stage::Planning | Stage::Running | Stage::Merging(_) if is_held_up => "Waiting",
@@ -134,6 +177,7 @@ fn differs(old: &JobStatus, new: &JobStatus) -> bool {
         throughput: None,
         estimated_completion_time: None,
         efficiency: None,
+        efficiency_loss: None,
         ..status.clone()
     };
     still(old) != still(new)
@@ -145,6 +189,7 @@ fn is_urgent(old: &JobStatus, new: &JobStatus) -> bool {
         || old.state != new.state
         || old.observed_generation != new.observed_generation
         || old.start_time != new.start_time
+        || old.inputs != new.inputs
         || old.layout != new.layout
         || old.result != new.result
 }
@@ -167,8 +212,18 @@ fn tell(work: &Work<'_>, old: &JobStatus, new: &JobStatus, plan: &mut Plan) {
     if let Some(planned) = became(conditions::PLANNED) {
         plan.event(about.clone(), false, "Planned", &planned.message);
     }
-    if new.state.as_deref() == Some("Waiting") && old.state != new.state {
-        plan.event(about.clone(), true, "FailedScheduling", work.held_up.clone().unwrap_or_default());
+    if let Some(waiting) = new.waiting.as_ref().filter(|_| new.state.as_deref() == Some("Waiting"))
+        && (old.state != new.state || old.waiting.as_ref().is_none_or(|old| old.reason != waiting.reason))
+    {
+        let is_warning = matches!(waiting.reason.as_str(), waiting::NO_NODE | waiting::QUEUE_NOT_FOUND);
+        let reason = if is_warning { "FailedScheduling" } else { "Waiting" };
+        plan.event(about.clone(), is_warning, reason, &waiting.message);
+    }
+    let is_suspended = |status: &JobStatus| condition::is_true(&status.conditions, conditions::SUSPENDED);
+    match (is_suspended(old), is_suspended(new)) {
+        (false, true) => plan.event(about.clone(), false, "Suspended", "what runs is stopped, what is done is kept"),
+        (true, false) => plan.event(about.clone(), false, "Resumed", "the job goes on; its clock starts anew"),
+        _ => {}
     }
     if new.retries > old.retries {
         let tried: IndexSet = work.drafts.iter().flat_map(failed).collect();

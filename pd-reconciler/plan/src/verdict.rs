@@ -5,13 +5,17 @@ use jiff::Timestamp;
 use schemas::{
     IndexSet,
     assignment::{CallFailure, FailureOutcome, PlanReport},
-    condition::Condition,
-    job::{JobResult, conditions},
+    condition::{self, Condition},
+    job::{JobResult, Waiting, conditions, waiting},
 };
 
 use crate::{
     action::Plan,
+    dependencies::{Known, Outlook},
+    failure_policy,
     job::{Draft, Stage, Verdict, Work},
+    queues::Begun,
+    snapshot::Snapshot,
     time::after,
 };
 
@@ -19,10 +23,13 @@ use crate::{
 const QUOTE_CHARS_MAX: usize = 400;
 
 /// Decides the stage of every job.
-pub(crate) fn judge(jobs: &mut [Work<'_>], now: Timestamp, plan: &mut Plan) {
+pub(crate) fn judge<'a>(jobs: &mut [Work<'a>], snapshot: &'a Snapshot, now: Timestamp, plan: &mut Plan) {
+    let known = Known::of(snapshot);
+    let mut begun = Begun::count(jobs);
     for work in jobs.iter_mut().filter(|work| work.stage != Stage::Finished) {
-        work.stage = stage(work, now, plan);
-        let is_stopping = matches!(work.stage, Stage::Merging(_) | Stage::Complete(..) | Stage::Failing(_));
+        work.stage = stage(work, &known, &mut begun, now, plan);
+        let is_stopping =
+            matches!(work.stage, Stage::Merging(_) | Stage::Complete(..) | Stage::Failing(_) | Stage::Held(_));
         if is_stopping {
             let keeps_merge = matches!(work.stage, Stage::Merging(_));
             for draft in &mut work.drafts {
@@ -36,8 +43,9 @@ pub(crate) fn judge(jobs: &mut [Work<'_>], now: Timestamp, plan: &mut Plan) {
     }
 }
 
-/// What was decided before stands; success is asked before the clock, the clock before the limits.
-fn stage(work: &Work<'_>, now: Timestamp, plan: &mut Plan) -> Stage {
+/// What was decided before stands; success is asked before the user's wish to end or suspend the job, that before
+/// the clock, the clock before the limits.
+fn stage<'a>(work: &Work<'a>, known: &Known<'_>, begun: &mut Begun<'a>, now: Timestamp, plan: &mut Plan) -> Stage {
     if let Some(verdict) = stored(work, conditions::FAILURE_TARGET) {
         return Stage::Failing(verdict);
     }
@@ -45,13 +53,38 @@ fn stage(work: &Work<'_>, now: Timestamp, plan: &mut Plan) -> Stage {
     if let (Some(verdict), Some(result)) = (&success, merge_result(work)) {
         return Stage::Complete(verdict.clone(), result);
     }
+    if work.job.spec.cancel {
+        return Stage::Failing(verdict("Cancelled", "cancelled by the user".into()));
+    }
+    if work.job.spec.suspend {
+        let message = "spec.suspend is set; what is done is kept".into();
+        return Stage::Held(Waiting { reason: waiting::SUSPENDED.into(), message });
+    }
+    if let Some(stage) = before_begin(work, known, begun) {
+        return stage;
+    }
     if let Some(verdict) = deadline(work, now, plan) {
+        return Stage::Failing(verdict);
+    }
+    if let Some(verdict) = failure_policy::fails_job(work) {
         return Stage::Failing(verdict);
     }
     match success {
         Some(verdict) => merge_failed(work).map_or(Stage::Merging(verdict), Stage::Failing),
         None if work.layout.is_none() => plan_failed(work).map_or(Stage::Planning, Stage::Failing),
         None => too_many_failures(work).map_or(Stage::Running, Stage::Failing),
+    }
+}
+
+/// What keeps a job from beginning: those that it depends on, then the quota of its queue.
+fn before_begin<'a>(work: &Work<'a>, known: &Known<'_>, begun: &mut Begun<'a>) -> Option<Stage> {
+    if work.has_begun() {
+        return None;
+    }
+    match known.outlook(work.job) {
+        Outlook::Waits(waiting) => Some(Stage::Held(waiting)),
+        Outlook::Fails(verdict) => Some(Stage::Failing(verdict)),
+        Outlook::Clear => begun.admit(work).map(Stage::Held),
     }
 }
 
@@ -93,7 +126,11 @@ fn merge_result(work: &Work<'_>) -> Option<JobResult> {
 /// The job's time is up.
 fn deadline(work: &Work<'_>, now: Timestamp, plan: &mut Plan) -> Option<Verdict> {
     let timeout = work.job.spec.timeout?;
-    let deadline = after(work.job.status.as_ref()?.start_time?, timeout.0);
+    let status = work.job.status.as_ref()?;
+    // A job that is being resumed starts its clock anew.
+    let is_resumed = condition::is_true(&status.conditions, conditions::SUSPENDED);
+    let start = status.start_time.map(|start| if is_resumed { now } else { start })?;
+    let deadline = after(start, timeout.0);
     if now < deadline {
         plan.wake(deadline);
         return None;
@@ -106,7 +143,7 @@ fn plan_failed(work: &Work<'_>) -> Option<Verdict> {
     let failures: Vec<&CallFailure> = plan_failures(work).collect();
     let last = failures.last()?;
     let hopeless = failures.iter().find(|failure| !is_transient(failure.outcome));
-    let is_spent = failures.len() as u64 > u64::from(work.job.spec.backoff_limit_per_index);
+    let is_spent = plan_tries(work) > work.job.spec.backoff_limit_per_index;
     let told = hopeless.or_else(|| is_spent.then_some(last))?;
     Some(verdict("PlanFailed", call_message("plan", told)))
 }
@@ -117,6 +154,12 @@ pub(crate) fn plan_failures<'a>(work: &Work<'a>) -> impl Iterator<Item = &'a Cal
         PlanReport::Failed(failure) => Some(failure),
         PlanReport::Layout(_) => None,
     })
+}
+
+/// How often the plan call was tried and failed, over all nodes.
+pub(crate) fn plan_tries(work: &Work<'_>) -> u32 {
+    let again: u32 = work.drafts.iter().map(|draft| draft.spec.plan_attempt).sum();
+    again + work.drafts.iter().filter(|draft| matches!(draft.plan_report(), Some(PlanReport::Failed(_)))).count() as u32
 }
 
 /// True when another node may well succeed: the rest is the guest's own doing and would happen again.

@@ -135,6 +135,7 @@ impl Cluster {
             draining: false,
             seen: at(0.0),
             heard: Some(at(0.0)),
+            ..NodeFacts::default()
         };
         let job = |number: usize| {
             let mut spec = serde_json::Map::new();
@@ -153,6 +154,7 @@ impl Cluster {
                 watching_since: Some(at(0.0)),
                 nodes: setting.slots.iter().enumerate().map(node).collect(),
                 jobs: (0..setting.totals.len()).map(job).collect(),
+                ..Snapshot::default()
             },
             reachable: vec![true; setting.slots.len()],
             kept: BTreeMap::new(),
@@ -381,32 +383,53 @@ fn name(assignment: &Assignment) -> String {
     assignment.metadata.name.clone().unwrap()
 }
 
+/// Drives one cluster to the end of its jobs.
+fn run(setting: &Setting) {
+    let mut cluster = Cluster::new(setting);
+    for step in 0..STEPS_MAX {
+        let with_faults = step < FAULTY_STEPS;
+        if with_faults {
+            cluster.strike();
+        } else {
+            // One node may stay away for good, if there is another.
+            cluster.reachable.fill(true);
+            cluster.reachable[0] = setting.slots.len() == 1 || setting.seed.is_multiple_of(2);
+        }
+        cluster.work(with_faults);
+        cluster.reconcile(with_faults);
+        cluster.check_accepted();
+        cluster.now += 0.02 + cluster.chance.below(20) as f64 * 0.02;
+        if cluster.is_over() {
+            break;
+        }
+    }
+    assert!(cluster.is_over(), "not over after {STEPS_MAX} steps: {:#?}", cluster.snapshot);
+    cluster.check_end();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 120, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_job_ends_as_its_outcomes_allow(setting in settings()) {
-        let mut cluster = Cluster::new(&setting);
-        for step in 0..STEPS_MAX {
-            let with_faults = step < FAULTY_STEPS;
-            if with_faults {
-                cluster.strike();
-            } else {
-                // One node may stay away for good, if there is another.
-                cluster.reachable.fill(true);
-                cluster.reachable[0] = setting.slots.len() == 1 || setting.seed % 2 == 0;
-            }
-            cluster.work(with_faults);
-            cluster.reconcile(with_faults);
-            cluster.check_accepted();
-            cluster.now += 0.02 + cluster.chance.below(20) as f64 * 0.02;
-            if cluster.is_over() {
-                break;
-            }
-        }
-        prop_assert!(cluster.is_over(), "not over after {STEPS_MAX} steps: {:#?}", cluster.snapshot);
-        cluster.check_end();
+        run(&setting);
     }
+}
+
+/// Clusters that once broke something.
+#[test]
+fn what_once_failed_does_not_fail_again() {
+    let setting = |seed, slots: &[u32], totals: &[u64], hopeless, flaky| Setting {
+        seed,
+        slots: slots.to_vec(),
+        totals: totals.to_vec(),
+        hopeless,
+        flaky,
+        parallelism: None,
+    };
+    run(&setting(10_258_531_036_902_695_031, &[1, 1, 2], &[50, 33], 16, 153));
+    run(&setting(3_768_440_816_679_633_771, &[3, 2, 2, 1], &[62, 57], 7, 72));
+    run(&setting(15_367_313_087_516_843_919, &[3, 2, 2], &[116, 14], 0, 83));
 }
 
 #[test]
@@ -414,13 +437,17 @@ fn a_million_subtasks_flow_in_few_writes_and_small_objects() {
     let setting =
         Setting { seed: 1, slots: vec![2, 2], totals: vec![1_000_000], hopeless: 0, flaky: 0, parallelism: None };
     let mut cluster = Cluster::new(&setting);
-    let (mut writes, mut largest) = (0, 0);
+    let (mut writes, mut largest, mut estimates) = (0, 0, BTreeMap::new());
     while !cluster.is_over() {
         assert!(cluster.now < 120.0, "not over: {:#?}", cluster.snapshot.jobs[0].job.status);
         let now = cluster.time();
         let planned = plan(&cluster.snapshot, now, &cluster.policy);
         writes += planned.actions.iter().filter(|action| !matches!(action, Action::EmitEvent(_))).count();
         cluster.snapshot = apply(&cluster.snapshot, &planned);
+        let status = cluster.snapshot.jobs[0].job.status.clone().unwrap_or_default();
+        if status.subtasks.succeeded * 10 >= status.subtasks.total.max(1) {
+            estimates.extend(status.estimated_completion_time.map(|estimate| (status.subtasks.succeeded, estimate)));
+        }
         // Two slots of 40,000 subtasks a second each, reported ten times a second.
         for facts in &mut cluster.snapshot.jobs {
             for assignment in &mut facts.assignments {
@@ -435,6 +462,11 @@ fn a_million_subtasks_flow_in_few_writes_and_small_objects() {
     assert!(writes < 300, "{writes} writes");
     assert!(largest < 100_000, "{largest} bytes");
     assert!(seconds < 1.15 * 1_000_000.0 / 160_000.0 + 1.0, "{seconds} s");
+    assert!(estimates.len() > 5, "{estimates:?}");
+    for (done, estimate) in estimates {
+        let wrong = estimate.duration_since(cluster.time()).as_secs_f64().abs();
+        assert!(wrong < 0.2 * seconds, "{wrong} s of {seconds} s wrong when {done} were done");
+    }
 }
 
 /// A node that ends `count` indexes of what it was given, lowest first.

@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use pd_plan::{Cohort, JobFacts, Memory, NodeFacts, Readiness, Snapshot, assignment_name};
+use pd_plan::{
+    Cohort, Effect, History, JobFacts, Memory, NodeFacts, NodeMemory, Progress, QueueFacts, Readiness, Snapshot, Taint,
+    assignment_name,
+};
 use schemas::{
     Assignment, AssignmentSpec, AssignmentStatus, Condition, Digest, IndexSet, Job, JobStatus,
     assignment::{Failure, FailureOutcome, Grant, JobRef, MergeOrder, MergeReport, PlanReport, Segment, Work},
@@ -28,6 +31,21 @@ pub struct Case {
     pub nodes: Vec<WrittenNode>,
     #[serde(default)]
     pub jobs: Vec<WrittenJob>,
+    /// Jobs that are over and that others depend on.
+    #[serde(default)]
+    pub finished: Vec<WrittenJob>,
+    #[serde(default)]
+    pub queues: Vec<WrittenQueue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WrittenQueue {
+    pub name: String,
+    #[serde(default = "one")]
+    pub weight: u32,
+    pub slots: Option<u32>,
+    pub jobs: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +64,13 @@ pub struct WrittenNode {
     pub draining: bool,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// `key=value:Effect`.
+    #[serde(default)]
+    pub taints: Vec<String>,
+    /// Why it is idle, as its annotation says.
+    pub idle_reason: Option<String>,
+    /// The same, as the last plan remembered it, and since when.
+    pub idle: Option<(String, f64)>,
 }
 
 #[derive(Deserialize)]
@@ -67,10 +92,21 @@ pub struct WrittenJob {
     pub started: f64,
     #[serde(default)]
     pub state: Option<String>,
+    /// When it ended.
+    pub ended: Option<f64>,
+    /// True when its status and assignments are of other params than its spec.
+    #[serde(default)]
+    pub is_changed: bool,
+    /// Inputs that its status says.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, Digest>,
     /// Failures seen: `[attempt, seconds, indexes]`.
     #[serde(default)]
     pub seen: Vec<(u32, f64, IndexSet)>,
     pub status_ordered: Option<f64>,
+    /// By node: attempts that had ended there, and since when.
+    #[serde(default)]
+    pub progress: BTreeMap<String, (u64, f64)>,
     #[serde(default)]
     pub assignments: Vec<WrittenAssignment>,
 }
@@ -81,6 +117,15 @@ pub struct WrittenAssignment {
     pub node: String,
     #[serde(default)]
     pub plan: bool,
+    #[serde(default)]
+    pub plan_attempt: u32,
+    /// False when the node has not observed the spec yet.
+    #[serde(default = "yes")]
+    pub acknowledged: bool,
+    #[serde(default)]
+    pub recalled: IndexSet,
+    #[serde(default)]
+    pub copies: IndexSet,
     #[serde(default)]
     pub grants: BTreeMap<u32, IndexSet>,
     pub slots: Option<u32>,
@@ -112,6 +157,10 @@ pub struct WrittenAssignment {
     pub merge_failed: Option<u32>,
 }
 
+fn one() -> u32 {
+    1
+}
+
 fn two() -> u32 {
     2
 }
@@ -135,11 +184,37 @@ impl Case {
             watching_since: (self.watching_since >= 0.0).then(|| at(self.watching_since)),
             nodes: self.nodes.iter().map(|node| node.facts(self.now)).collect(),
             jobs: self.jobs.iter().map(WrittenJob::facts).collect(),
+            finished: self.finished.iter().map(|job| job.facts().job).collect(),
+            queues: self.queues.iter().map(WrittenQueue::facts).collect(),
+            node_memories: self.nodes.iter().filter_map(WrittenNode::memory).collect(),
+            history: History::default(),
         }
     }
 }
 
+impl WrittenQueue {
+    fn facts(&self) -> QueueFacts {
+        QueueFacts { name: self.name.clone(), weight: self.weight, slots: self.slots, jobs: self.jobs }
+    }
+}
+
 impl WrittenNode {
+    fn memory(&self) -> Option<(String, NodeMemory)> {
+        let (reason, since) = self.idle.clone()?;
+        Some((format!("uid-{}", self.name), NodeMemory { idle: Some(reason), since: at(since) }))
+    }
+
+    fn taint(text: &str) -> Taint {
+        let (key, rest) = text.split_once('=').unwrap();
+        let (value, effect) = rest.split_once(':').unwrap();
+        let effect = match effect {
+            "NoSchedule" => Effect::NoSchedule,
+            "PreferNoSchedule" => Effect::PreferNoSchedule,
+            _ => Effect::NoExecute,
+        };
+        Taint { key: key.into(), value: value.into(), effect }
+    }
+
     fn facts(&self, now: f64) -> NodeFacts {
         NodeFacts {
             name: self.name.clone(),
@@ -156,6 +231,8 @@ impl WrittenNode {
             draining: self.draining,
             seen: at(0.0),
             heard: Some(at(self.heard.unwrap_or(now))),
+            taints: self.taints.iter().map(|taint| Self::taint(taint)).collect(),
+            idle_reason: self.idle_reason.clone(),
         }
     }
 }
@@ -180,20 +257,32 @@ pub fn job(name: &str, spec: &serde_json::Map<String, Value>, created: f64) -> J
 impl WrittenJob {
     fn facts(&self) -> JobFacts {
         let mut job = job(&self.name, &self.spec, self.created);
-        job.status = self.status();
+        job.status = self.status(&job);
+        if self.is_changed {
+            job.metadata.generation = Some(2);
+            job.spec.task.params.clone_from(json!({"changed": true}).as_object().unwrap());
+        }
         let cohorts = self.seen.iter().cloned();
         let memory = Memory {
             failed: cohorts.map(|(attempt, seen, indexes)| Cohort { attempt, seen: at(seen), indexes }).collect(),
-            merge_failed: None,
             status_ordered: self.status_ordered.map(at),
+            progress: self
+                .progress
+                .iter()
+                .map(|(node, (ended, since))| (format!("uid-{node}"), Progress { ended: *ended, since: at(*since) }))
+                .collect(),
+            ..Memory::default()
         };
         let assignments = self.assignments.iter().enumerate();
         let assignments = assignments.map(|(number, written)| Arc::new(written.assignment(self, number))).collect();
         JobFacts { job: Arc::new(job), assignments, memory }
     }
 
-    fn status(&self) -> Option<JobStatus> {
-        let subtasks = self.planned?;
+    fn status(&self, job: &Job) -> Option<JobStatus> {
+        if self.planned.is_none() && self.conditions.is_empty() {
+            return None;
+        }
+        let layout = self.planned.map(|subtasks| layout(subtasks, self.goal));
         let condition = |type_: &str, reason: &str| Condition {
             type_: type_.into(),
             status: "True".into(),
@@ -202,14 +291,18 @@ impl WrittenJob {
             last_transition_time: at(self.started),
             observed_generation: Some(1),
         };
-        let mut conditions = vec![condition("Planned", "Planned")];
+        let mut conditions = Vec::from_iter(layout.is_some().then(|| condition("Planned", "Planned")));
         conditions.extend(self.conditions.iter().map(|(type_, reason)| condition(type_, reason)));
         Some(JobStatus {
             observed_generation: Some(1),
             state: Some(self.state.clone().unwrap_or_else(|| "Running".into())),
             conditions,
-            layout: Some(layout(subtasks, self.goal)),
-            start_time: Some(at(self.started)),
+            start_time: layout.is_some().then(|| at(self.started)),
+            completion_time: self.ended.map(at),
+            result: self.conditions.contains_key("Complete").then(result),
+            layout,
+            task_digest: Some(job.spec.task.digest()),
+            inputs: self.inputs.clone(),
             ..JobStatus::default()
         })
     }
@@ -240,10 +333,15 @@ impl WrittenAssignment {
                     inputs: spec.task.inputs,
                     memory: spec.resources.memory,
                     subtask_timeout: spec.subtask_timeout,
+                    cpu_time: spec.resources.cpu_time,
+                    isolation: spec.sandbox.isolation,
                 },
                 plan: self.plan,
+                plan_attempt: self.plan_attempt,
                 layout: job.planned.map(|subtasks| layout(subtasks, job.goal)),
                 grants: self.grants.iter().map(|(n, set)| Grant { attempt: *n, indexes: set.clone() }).collect(),
+                recalled: self.recalled.clone(),
+                copies: self.copies.clone(),
                 slots: self.slots,
                 merge: self.merge.map(|attempt| MergeOrder { parts: vec![], attempt }),
             },
@@ -270,7 +368,8 @@ impl WrittenAssignment {
         let ended: u64 = self.done.count() + self.failed.iter().map(|(_, _, set)| set.count()).sum::<u64>();
         AssignmentStatus {
             node_uid,
-            observed_generation: 1,
+            observed_generation: i64::from(self.acknowledged),
+            plan_attempt: if self.plan_fails.is_some() { self.plan_attempt } else { 0 },
             plan: answered.or_else(|| self.plan_fails.map(|outcome| PlanReport::Failed(failed(outcome)))),
             segments: segment.into_iter().collect(),
             succeeded: self.done.count(),
@@ -286,12 +385,16 @@ impl WrittenAssignment {
     }
 
     fn merge_report(&self) -> Option<MergeReport> {
-        let result = JobResult { artifact: Digest::of(b"result"), size: 5, media_type: "text/plain".into() };
-        let merged = self.merged.map(|attempt| MergeReport { attempt, result: Some(result), failure: None });
+        let merged = self.merged.map(|attempt| MergeReport { attempt, result: Some(result()), failure: None });
         let failure = CallFailureText::of(FailureOutcome::Trap);
         merged
             .or_else(|| self.merge_failed.map(|attempt| MergeReport { attempt, result: None, failure: Some(failure) }))
     }
+}
+
+/// What every merge answers.
+fn result() -> JobResult {
+    JobResult { artifact: Digest::of(b"result"), size: 5, media_type: "text/plain".into() }
 }
 
 /// Makes call failures.
