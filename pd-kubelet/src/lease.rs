@@ -1,9 +1,9 @@
-//! The node's Lease: renewed every second, so that silence means something.
+//! The node's Lease: renewed every second or so, so that silence means something.
 //!
-//! It carries no work. When the server answers again after a silence, the clients are rebuilt: connections
-//! that were open through a partition may never say that they are dead.
+//! It carries no work, but what the machine uses: a renewal is written anyway. When the server answers again after a
+//! silence, the clients are rebuilt: connections that were open through a partition may never say that they are dead.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -14,23 +14,25 @@ use kube::{
     Api,
     api::{ObjectMeta, Patch, PostParams},
 };
-use schemas::well_known::NODE_LEASE_NAMESPACE;
+use schemas::well_known::{ANNOTATION_USAGE, NODE_LEASE_NAMESPACE};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::client::{self, ClientError, Connection};
+use crate::{
+    client::{self, ClientError, Connection},
+    metrics::Metrics,
+    usage,
+};
 
-/// Between two renewals.
-const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// One renewal; two of them fit into the few seconds after which a node counts as lost.
 const RENEW_TIMEOUT: Duration = Duration::from_secs(2);
-/// What the Lease says of itself: five missed renewals.
-const LEASE_SECONDS: i32 = 5;
-/// Silence after which the connections are not trusted any more.
-const SUSPECT_AFTER: Duration = Duration::from_secs(4);
+/// Missed renewals after which the Lease says of itself that it has expired.
+const MISSED_MAX: u32 = 5;
+/// Missed renewals after which the connections are not trusted any more.
+const SUSPECT_AFTER: u32 = 4;
 
 /// Renews for ever.
-pub(crate) async fn keep(connection: Connection, name: String) {
-    let mut ticks = tokio::time::interval(RENEW_EVERY);
+pub(crate) async fn keep(connection: Connection, name: String, every: Duration, metrics: Arc<Metrics>) {
+    let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut held: Option<Lease> = None;
     let mut heard = Instant::now();
@@ -38,19 +40,20 @@ pub(crate) async fn keep(connection: Connection, name: String) {
     loop {
         ticks.tick().await;
         let api: Api<Lease> = Api::namespaced(connection.current().api.clone(), NODE_LEASE_NAMESPACE);
-        match renew(&api, &name, held.take()).await {
+        match renew(&api, &name, every, held.take()).await {
             Ok(lease) => {
                 held = lease;
                 if failing {
                     tracing::info!(silent_ms = heard.elapsed().as_millis() as u64, "lease renewed again");
                 }
-                if heard.elapsed() > SUSPECT_AFTER {
+                if heard.elapsed() > every * SUSPECT_AFTER {
                     connection.reconnect();
                 }
                 failing = false;
                 heard = Instant::now();
             }
             Err(error) => {
+                metrics.lease_failures.inc();
                 if !failing {
                     tracing::warn!(error = crate::chain(&error), "lease not renewed");
                 }
@@ -61,7 +64,13 @@ pub(crate) async fn keep(connection: Connection, name: String) {
 }
 
 /// One renewal; answers the Lease to renew next time, or none when it has to be read again.
-async fn renew(api: &Api<Lease>, name: &str, held: Option<Lease>) -> Result<Option<Lease>, ClientError> {
+async fn renew(
+    api: &Api<Lease>,
+    name: &str,
+    every: Duration,
+    held: Option<Lease>,
+) -> Result<Option<Lease>, ClientError> {
+    let seconds = i32::try_from((every * MISSED_MAX).as_secs().max(1)).unwrap_or(i32::MAX);
     let now = MicroTime(Timestamp::now());
     let held = match held {
         Some(lease) => Some(lease),
@@ -70,7 +79,7 @@ async fn renew(api: &Api<Lease>, name: &str, held: Option<Lease>) -> Result<Opti
     let (params, apply) = (PostParams::default(), client::apply());
     let renewed = match held {
         None => {
-            let lease = new_lease(name, now);
+            let lease = new_lease(name, seconds, now);
             // Applied and not posted, because the address of an apply says whose Lease it is.
             let applied = async { api.patch(name, &apply, &Patch::Apply(&lease)).await };
             client::timed_within(RENEW_TIMEOUT, "create the Lease", applied).await
@@ -79,7 +88,10 @@ async fn renew(api: &Api<Lease>, name: &str, held: Option<Lease>) -> Result<Opti
             let spec = lease.spec.get_or_insert_default();
             spec.renew_time = Some(now);
             spec.holder_identity = Some(name.to_owned());
-            spec.lease_duration_seconds = Some(LEASE_SECONDS);
+            spec.lease_duration_seconds = Some(seconds);
+            if let Ok(usage) = tokio::task::spawn_blocking(usage::text).await {
+                lease.metadata.annotations.get_or_insert_default().insert(ANNOTATION_USAGE.to_owned(), usage);
+            }
             client::timed_within(RENEW_TIMEOUT, "renew the Lease", async { api.replace(name, &params, &lease).await })
                 .await
         }
@@ -92,7 +104,7 @@ async fn renew(api: &Api<Lease>, name: &str, held: Option<Lease>) -> Result<Opti
     }
 }
 
-fn new_lease(name: &str, now: MicroTime) -> Lease {
+fn new_lease(name: &str, seconds: i32, now: MicroTime) -> Lease {
     Lease {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -101,7 +113,7 @@ fn new_lease(name: &str, now: MicroTime) -> Lease {
         },
         spec: Some(LeaseSpec {
             holder_identity: Some(name.to_owned()),
-            lease_duration_seconds: Some(LEASE_SECONDS),
+            lease_duration_seconds: Some(seconds),
             acquire_time: Some(now.clone()),
             renew_time: Some(now),
             ..LeaseSpec::default()

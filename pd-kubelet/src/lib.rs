@@ -4,13 +4,15 @@
 //! their subtasks in `pd-executor` processes, and reports. It is the one process of a machine that holds a
 //! credential; guests run elsewhere. Rooms: `identity`, `client`, `node`, `lease`, `assignments` (what comes
 //! in), `sync` (what to do; pure), `agent` (doing it), `slots` and `cache` (with what), `report` and `spool`
-//! (what goes out). Nothing survives in memory only: on start it lists, compares, converges.
+//! (what goes out). Nothing survives in memory only: on start it lists, compares, converges. With `hollow` one
+//! process runs many of them that only pretend to work.
 
 mod agent;
 mod assignments;
 mod cache;
 mod cli;
 mod client;
+mod hollow;
 mod identity;
 mod lease;
 mod metrics;
@@ -18,7 +20,8 @@ mod node;
 mod report;
 mod slots;
 mod spool;
-mod sync;
+pub mod sync;
+mod usage;
 
 use std::{
     fs, io,
@@ -27,14 +30,17 @@ use std::{
 };
 
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinSet,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 pub use cli::Options;
 pub use client::ClientError;
 pub use identity::IdentityError;
+use metrics::Metrics;
 
 /// Changes of Assignments that wait for the agent; the watch waits when there are more.
 const CHANGES_MAX: usize = 256;
@@ -78,15 +84,33 @@ pub enum Error {
     PartEnded,
 }
 
-/// Runs a kubelet until `shutdown`. What has ended by then is on disk when this returns.
+/// Runs a kubelet until `shutdown`, or many hollow ones. What has ended by then is on disk when this returns.
 pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+    let house = House::open(&options).await?;
+    let page = house.page.map(|listener| {
+        let serving = daemon::page::serve(listener, Arc::clone(&house.metrics));
+        AbortOnDropHandle::new(tokio::spawn(serving))
+    });
+    let house = House { page: None, ..house };
     let mut shutdown = std::pin::pin!(shutdown);
-    let start = start(&options);
-    let started = tokio::select! {
-        () = &mut shutdown => return Ok(()),
-        started = start => started?,
+    let result = if let Some(count) = options.hollow.nodes {
+        hollow::run(&options, &house, count, shutdown).await
+    } else {
+        let started = tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            started = start(&options, house.plot(&options)) => started?,
+        };
+        live(started, shutdown).await
     };
-    let Started { agent, inbox, mut parts, _lock } = started;
+    drop(page);
+    tracing::info!("stopped");
+    result
+}
+
+/// Lets one node work until `shutdown`.
+async fn live(started: Started, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let Started { agent, inbox, mut parts } = started;
+    let mut shutdown = std::pin::pin!(shutdown);
     let stopped = tokio::sync::Notify::new();
     let mut failed = false;
     let wait = async {
@@ -98,7 +122,6 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) ->
     };
     tokio::join!(agent.serve(inbox, stopped.notified()), wait);
     parts.abort_all();
-    tracing::info!("stopped");
     if failed { Err(Error::PartEnded) } else { Ok(()) }
 }
 
@@ -115,70 +138,113 @@ pub async fn termination() {
     }
 }
 
-/// A kubelet that is ready to work.
+/// What a process has once, however many nodes it runs.
+struct House {
+    data_dir: PathBuf,
+    /// The executor program; this one itself for hollow nodes, whose executors are within.
+    executor: PathBuf,
+    metrics: Arc<Metrics>,
+    page: Option<TcpListener>,
+    _lock: fs::File,
+}
+
+/// What one node starts with.
+struct Plot {
+    name: Option<String>,
+    data_dir: PathBuf,
+    token_line: usize,
+    slots: u32,
+    labels: Vec<(String, String)>,
+    spawner: slots::Spawner,
+    executor: PathBuf,
+    metrics: Arc<Metrics>,
+}
+
+/// A node that is ready to work.
 struct Started {
     agent: agent::Agent,
     inbox: agent::Inbox,
     /// What runs beside the agent, for ever.
     parts: JoinSet<()>,
-    _lock: fs::File,
 }
 
-async fn start(options: &Options) -> Result<Started, Error> {
-    if options.server.scheme_str() != Some("https") || options.server.authority().is_none() {
-        return Err(Error::Server(options.server.to_string()));
+impl House {
+    async fn open(options: &Options) -> Result<Self, Error> {
+        if options.server.scheme_str() != Some("https") || options.server.authority().is_none() {
+            return Err(Error::Server(options.server.to_string()));
+        }
+        let in_data_dir = |source| Error::DataDir { path: options.data_dir.clone(), source };
+        fs::create_dir_all(&options.data_dir).map_err(in_data_dir)?;
+        let data_dir = options.data_dir.canonicalize().map_err(in_data_dir)?;
+        let lock = lock(&data_dir)?;
+        let executor = executor(options)?;
+        let page = match options.metrics.listen {
+            Some(address) => Some(daemon::page::listen(address).await.map_err(Error::Metrics)?),
+            None => None,
+        };
+        Ok(Self { data_dir, executor, metrics: Metrics::new(), page, _lock: lock })
     }
-    let in_data_dir = |source| Error::DataDir { path: options.data_dir.clone(), source };
-    fs::create_dir_all(&options.data_dir).map_err(in_data_dir)?;
-    let data_dir = options.data_dir.canonicalize().map_err(in_data_dir)?;
-    let lock = lock(&data_dir)?;
-    let executor = executor(options)?;
-    let metrics = metrics::Metrics::new();
-    let listener = match options.metrics_listen {
-        Some(address) => Some(metrics::listen(address).await.map_err(Error::Metrics)?),
-        None => None,
-    };
 
-    let identity_dir = identity::IdentityDir::open(&data_dir)?;
-    let identity = identity(options, &identity_dir).await?;
+    /// The one node of an ordinary kubelet.
+    fn plot(&self, options: &Options) -> Plot {
+        let processors = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        let (metrics, program) = (self.metrics.another(), self.executor.clone());
+        Plot {
+            name: options.name.clone(),
+            data_dir: self.data_dir.clone(),
+            token_line: 0,
+            slots: options.slots.unwrap_or_else(processors),
+            labels: options.labels.clone(),
+            spawner: slots::process_spawner(program.clone(), self.data_dir.clone(), Arc::clone(&metrics)),
+            executor: program,
+            metrics,
+        }
+    }
+}
+
+/// Joins if need be, registers, and starts everything but the agent.
+async fn start(options: &Options, plot: Plot) -> Result<Started, Error> {
+    let Plot { data_dir, spawner, metrics, .. } = &plot;
+    let in_data_dir = |source| Error::DataDir { path: data_dir.clone(), source };
+    fs::create_dir_all(data_dir).map_err(in_data_dir)?;
+    let identity_dir = identity::IdentityDir::open(data_dir)?;
+    let identity = identity(options, &plot, &identity_dir).await?;
     let connection = client::Connection::new(options.server.clone(), identity.clone()).map_err(IdentityError::from)?;
-    let spool = spool::Spool::open(&data_dir).map_err(in_data_dir)?;
+    let spool = spool::Spool::open(data_dir).map_err(in_data_dir)?;
     let spooled = spool.load().map_err(in_data_dir)?;
-    let cache = cache::Cache::open(&data_dir, connection.clone(), Arc::clone(&metrics)).map_err(in_data_dir)?;
-    let spawner = slots::process_spawner(executor.clone(), data_dir.clone(), Arc::clone(&metrics));
-    let modules = cache::Modules::open(&data_dir, &executor, Arc::clone(&spawner), Arc::clone(&metrics));
+    let cache = cache::Cache::open(data_dir, connection.clone(), Arc::clone(metrics)).map_err(in_data_dir)?;
+    let modules = cache::Modules::open(data_dir, &plot.executor, Arc::clone(spawner), Arc::clone(metrics));
     let modules = Arc::new(modules.map_err(in_data_dir)?);
 
-    let slots = options.slots.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
-    let machine = node::Machine { name: identity.name.clone(), slots, labels: options.labels.clone() };
+    let missing_walls = slots::missing_walls(&plot.executor).await;
+    let (name, labels) = (identity.name.clone(), plot.labels.clone());
+    let machine = node::Machine { name, slots: plot.slots, labels, missing_walls };
     let node_uid = node::register(&connection, &machine).await.map_err(Error::Register)?;
-    tracing::info!(node = machine.name, uid = node_uid, slots, "registered");
+    tracing::info!(node = machine.name, uid = node_uid, slots = plot.slots, "registered");
 
     let (lost, lost_inbox) = mpsc::unbounded_channel();
     let (changes, changes_inbox) = mpsc::channel(CHANGES_MAX);
     let (uids, uids_inbox) = watch::channel(node_uid.clone());
     let backlog = Arc::new(AtomicU64::new(0));
     let setting =
-        report::Setting { connection: connection.clone(), cache, metrics: Arc::clone(&metrics), backlog, lost };
-    let means = agent::Means { setting, modules, spool, spawner, slots: slots as usize };
+        report::Setting { connection: connection.clone(), cache, metrics: Arc::clone(metrics), backlog, lost };
+    let means = agent::Means { setting, modules, spool, spawner: Arc::clone(spawner), slots: plot.slots as usize };
     let agent = agent::Agent::new(means, node_uid, spooled);
 
     let mut parts = JoinSet::new();
-    parts.spawn(lease::keep(connection.clone(), machine.name.clone()));
+    let every = options.renew_lease_every;
+    parts.spawn(lease::keep(connection.clone(), machine.name.clone(), every, Arc::clone(metrics)));
     parts.spawn(assignments::watch(connection.clone(), machine.name.clone(), changes));
     parts.spawn(node::keep(connection.clone(), machine, uids));
     parts.spawn(identity::keep_fresh(identity_dir, identity, connection));
-    if let Some(listener) = listener {
-        parts.spawn(metrics::serve(listener, metrics));
-    }
     let inbox = agent::Inbox { changes: changes_inbox, node_uid: uids_inbox, lost: lost_inbox };
-    Ok(Started { agent, inbox, parts, _lock: lock })
+    Ok(Started { agent, inbox, parts })
 }
 
 /// The identity of an earlier start, or a new one.
-async fn identity(options: &Options, dir: &identity::IdentityDir) -> Result<identity::Identity, Error> {
+async fn identity(options: &Options, plot: &Plot, dir: &identity::IdentityDir) -> Result<identity::Identity, Error> {
     if let Some(identity) = dir.load()? {
-        return match &options.name {
+        return match &plot.name {
             Some(asked) if *asked != identity.name => {
                 Err(IdentityError::OtherName { stored: identity.name, asked: asked.clone() }.into())
             }
@@ -187,9 +253,10 @@ async fn identity(options: &Options, dir: &identity::IdentityDir) -> Result<iden
     }
     let invitation = identity::Invitation {
         server: options.server.clone(),
-        name: options.name.clone().unwrap_or_else(node::host_name),
+        name: plot.name.clone().unwrap_or_else(node::host_name),
         ca_hash: options.ca_hash.clone(),
         token_file: options.token_file.clone(),
+        token_line: plot.token_line,
     };
     Ok(identity::join(dir, &invitation).await?)
 }
@@ -207,6 +274,9 @@ fn lock(data_dir: &Path) -> Result<fs::File, Error> {
 fn executor(options: &Options) -> Result<PathBuf, Error> {
     let beside = || Ok(std::env::current_exe()?.with_file_name("pd-executor"));
     let path = match &options.executor {
+        _ if options.hollow.nodes.is_some() => {
+            std::env::current_exe().map_err(|source| Error::NoExecutor { path: PathBuf::from("pd-kubelet"), source })?
+        }
         Some(path) => path.clone(),
         None => beside().map_err(|source| Error::NoExecutor { path: PathBuf::from("pd-executor"), source })?,
     };

@@ -1,23 +1,26 @@
-//! What the kubelet counts, and the plain HTTP page that shows it to Prometheus.
+//! What the kubelet counts. The nodes of a process with many count together.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, sync::atomic::AtomicU64};
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU64, Ordering},
+};
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use tokio::net::TcpListener;
 
 /// The label of counters by outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OutcomeLabel {
     pub outcome: &'static str,
+}
+
+/// The label of limits that guests met.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct LimitLabel {
+    pub limit: &'static str,
 }
 
 /// The label of transfers.
@@ -26,23 +29,59 @@ pub(crate) struct DirectionLabel {
     pub direction: &'static str,
 }
 
+/// What was asked of a cache.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct CacheLabels {
+    pub cache: &'static str,
+    pub result: &'static str,
+}
+
 type FloatCounter = Counter<f64, AtomicU64>;
 
-/// All counters of one kubelet.
+/// One node's part of a gauge that the nodes of a process share.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    whole: Gauge,
+    part: AtomicI64,
+}
+
+impl Share {
+    /// Sets this node's part.
+    pub(crate) fn set(&self, part: i64) {
+        self.whole.inc_by(part - self.part.swap(part, Ordering::Relaxed));
+    }
+
+    fn another(&self) -> Self {
+        Self { whole: self.whole.clone(), part: AtomicI64::new(0) }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+/// All counters of one node.
 pub(crate) struct Metrics {
     pub subtasks: Family<OutcomeLabel, Counter>,
-    pub slots: Gauge,
-    pub slots_busy: Gauge,
+    pub limits: Family<LimitLabel, Counter>,
+    pub slots: Share,
+    pub slots_busy: Share,
+    /// Indexes that wait for a slot.
+    pub queued: Share,
     pub busy_seconds: FloatCounter,
-    pub assignments: Gauge,
+    pub assignments: Share,
     pub executor_starts: Counter,
     pub executor_kills: Counter,
     pub artifact_bytes: Family<DirectionLabel, Counter>,
-    pub cache_bytes: Gauge,
+    pub cache_bytes: Share,
+    pub cache_requests: Family<CacheLabels, Counter>,
     pub compilations: Counter,
     pub report_seconds: Histogram,
     pub report_failures: Counter,
-    registry: Registry,
+    pub lease_failures: Counter,
+    registry: Arc<Registry>,
 }
 
 impl Metrics {
@@ -51,36 +90,77 @@ impl Metrics {
         let report_seconds = Histogram::new((0..14).map(|power| 0.001 * f64::from(1 << power)));
         let mut new = Self {
             subtasks: Family::default(),
-            slots: Gauge::default(),
-            slots_busy: Gauge::default(),
+            limits: Family::default(),
+            slots: Share::default(),
+            slots_busy: Share::default(),
+            queued: Share::default(),
             busy_seconds: FloatCounter::default(),
-            assignments: Gauge::default(),
+            assignments: Share::default(),
             executor_starts: Counter::default(),
             executor_kills: Counter::default(),
             artifact_bytes: Family::default(),
-            cache_bytes: Gauge::default(),
+            cache_bytes: Share::default(),
+            cache_requests: Family::default(),
             compilations: Counter::default(),
             report_seconds,
             report_failures: Counter::default(),
-            registry: Registry::default(),
+            lease_failures: Counter::default(),
+            registry: Arc::default(),
         };
-        new.register();
+        new.registry = Arc::new(daemon::registry("pd_kubelet", |registry| new.register(registry)));
+        // Series that exist from the start can be compared with what comes.
+        new.subtasks.get_or_create(&OutcomeLabel { outcome: "Success" }).inc_by(0);
+        for result in ["hit", "miss"] {
+            new.asked_cache("artifacts", result == "hit", 0);
+            new.asked_cache("modules", result == "hit", 0);
+        }
         Arc::new(new)
     }
 
-    fn register(&mut self) {
-        let mut root = Registry::with_prefix("pd_kubelet");
-        let r = &mut root;
+    /// For another node of this process: it counts into the same series.
+    pub(crate) fn another(&self) -> Arc<Self> {
+        Arc::new(Self {
+            subtasks: self.subtasks.clone(),
+            limits: self.limits.clone(),
+            slots: self.slots.another(),
+            slots_busy: self.slots_busy.another(),
+            queued: self.queued.another(),
+            busy_seconds: self.busy_seconds.clone(),
+            assignments: self.assignments.another(),
+            executor_starts: self.executor_starts.clone(),
+            executor_kills: self.executor_kills.clone(),
+            artifact_bytes: self.artifact_bytes.clone(),
+            cache_bytes: self.cache_bytes.another(),
+            cache_requests: self.cache_requests.clone(),
+            compilations: self.compilations.clone(),
+            report_seconds: self.report_seconds.clone(),
+            report_failures: self.report_failures.clone(),
+            lease_failures: self.lease_failures.clone(),
+            registry: Arc::clone(&self.registry),
+        })
+    }
+
+    /// A cache was asked for that many things.
+    pub(crate) fn asked_cache(&self, cache: &'static str, is_hit: bool, times: u64) {
+        let result = if is_hit { "hit" } else { "miss" };
+        self.cache_requests.get_or_create(&CacheLabels { cache, result }).inc_by(times);
+    }
+
+    fn register(&self, r: &mut Registry) {
         r.register("subtasks", "Attempts at subtasks that ended, by outcome", self.subtasks.clone());
-        r.register("slots", "Subtasks that can run at once", self.slots.clone());
-        r.register("slots_busy", "Slots that are executing", self.slots_busy.clone());
+        r.register("limits_met", "Limits of the sandbox that calls and compilations met", self.limits.clone());
+        r.register("slots", "Subtasks that can run at once", self.slots.whole.clone());
+        r.register("slots_busy", "Slots that are executing", self.slots_busy.whole.clone());
+        r.register("queued_subtasks", "Subtasks that wait for a slot here", self.queued.whole.clone());
         r.register_with_unit("busy", "Slot time spent executing", Unit::Seconds, self.busy_seconds.clone());
-        r.register("assignments", "Assignments being worked on or kept", self.assignments.clone());
+        r.register("assignments", "Assignments being worked on or kept", self.assignments.whole.clone());
         r.register("executor_starts", "Executor processes started", self.executor_starts.clone());
         r.register("executor_kills", "Executor processes killed", self.executor_kills.clone());
         let artifacts = self.artifact_bytes.clone();
         r.register_with_unit("artifact", "Artifact bytes transferred, by direction", Unit::Bytes, artifacts);
-        r.register_with_unit("cache", "Bytes in the artifact cache", Unit::Bytes, self.cache_bytes.clone());
+        r.register_with_unit("cache", "Bytes in the artifact cache", Unit::Bytes, self.cache_bytes.whole.clone());
+        let requests = "Requests to the caches of artifacts and of compiled modules, by result";
+        r.register("cache_requests", requests, self.cache_requests.clone());
         r.register("compilations", "Components compiled", self.compilations.clone());
         let report = self.report_seconds.clone();
         r.register_with_unit(
@@ -90,85 +170,52 @@ impl Metrics {
             report,
         );
         r.register("report_failures", "Reports that were not acknowledged", self.report_failures.clone());
-        self.registry = root;
-    }
-
-    fn page(&self) -> Result<String, std::fmt::Error> {
-        let mut page = String::new();
-        text::encode(&mut page, &self.registry)?;
-        Ok(page)
+        r.register("lease_failures", "Renewals of the Lease that failed", self.lease_failures.clone());
     }
 }
 
-/// Serves `/metrics` for ever. The socket is bound by the caller, so that a taken port is an error at start.
-pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
-    loop {
-        let (stream, _) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "metrics connection not accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let metrics = Arc::clone(&metrics);
-        tokio::spawn(async move {
-            let answer = service_fn(move |request| {
-                let metrics = Arc::clone(&metrics);
-                async move { Ok::<_, Infallible>(answer(&request, &metrics)) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(std::time::Duration::from_secs(5))
-                .serve_connection(TokioIo::new(stream), answer);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "metrics connection ended");
-            }
-        });
+impl daemon::page::Source for Metrics {
+    fn registry(&self) -> &Registry {
+        &self.registry
     }
-}
-
-/// Binds the address of the metrics page.
-pub(crate) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await?;
-    tracing::info!(address = %listener.local_addr()?, "serving metrics");
-    Ok(listener)
-}
-
-fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
-    let (code, body) = match request.uri().path() {
-        "/metrics" => match metrics.page() {
-            Ok(page) => (StatusCode::OK, page),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-        },
-        "/livez" | "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
-        _ => (StatusCode::NOT_FOUND, "there is only /metrics and /livez\n".to_owned()),
-    };
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = code;
-    if code == StatusCode::OK {
-        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-    }
-    response
 }
 
 #[cfg(test)]
 mod tests {
+    use daemon::page::Source as _;
+
     use super::*;
+
+    fn page(metrics: &Metrics) -> String {
+        daemon::text::answer(metrics.registry(), None).expect("encodes").1
+    }
 
     #[test]
     fn names_follow_prometheus() {
         let metrics = Metrics::new();
         metrics.subtasks.get_or_create(&OutcomeLabel { outcome: "Success" }).inc_by(3);
         metrics.busy_seconds.inc_by(0.5);
-        let page = metrics.page().expect("encodes");
+        metrics.asked_cache("modules", true, 1);
+        let page = page(&metrics);
         for line in [
             r#"pd_kubelet_subtasks_total{outcome="Success"} 3"#,
             "pd_kubelet_slots_busy 0",
             "pd_kubelet_busy_seconds_total 0.5",
+            r#"pd_kubelet_cache_requests_total{cache="modules",result="hit"} 1"#,
         ] {
             assert!(page.contains(line), "{line} is missing in\n{page}");
         }
+    }
+
+    #[test]
+    fn the_nodes_of_a_process_add_up_and_one_that_ends_takes_its_part_along() {
+        let metrics = Metrics::new();
+        let (one, other) = (metrics.another(), metrics.another());
+        one.slots.set(2);
+        one.slots.set(3);
+        other.slots.set(4);
+        assert!(page(&metrics).contains("pd_kubelet_slots 7\n"));
+        drop(one);
+        assert!(page(&metrics).contains("pd_kubelet_slots 4\n"));
     }
 }

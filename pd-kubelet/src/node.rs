@@ -24,6 +24,8 @@ use crate::client::{self, ClientError, Connection};
 
 /// How often the Node is looked at: a deleted one comes back within this time.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Condition type: a layer of the sandbox around executors is missing here.
+const SANDBOX_DEGRADED: &str = "SandboxDegraded";
 /// Tries to write over a concurrent change of the Node before the next look takes over.
 const CONFLICTS_MAX: usize = 8;
 
@@ -33,6 +35,8 @@ pub(crate) struct Machine {
     pub name: String,
     pub slots: u32,
     pub labels: Vec<(String, String)>,
+    /// Walls around executors that this machine does not have.
+    pub missing_walls: Vec<String>,
 }
 
 /// Registers the node, for as long as it takes; answers its UID.
@@ -121,7 +125,8 @@ fn status(machine: &Machine, old: NodeStatus, now: Timestamp) -> NodeStatus {
     ]
     .into();
     let mut conditions = old.conditions.unwrap_or_default();
-    conditions.retain(|condition| condition.type_ != "Ready");
+    conditions.retain(|condition| condition.type_ != "Ready" && condition.type_ != SANDBOX_DEGRADED);
+    conditions.push(sandbox_condition(&machine.missing_walls, now));
     conditions.push(NodeCondition {
         type_: "Ready".to_owned(),
         status: "True".to_owned(),
@@ -137,6 +142,22 @@ fn status(machine: &Machine, old: NodeStatus, now: Timestamp) -> NodeStatus {
         addresses: Some(vec![NodeAddress { type_: "Hostname".to_owned(), address: machine.name.clone() }]),
         node_info: Some(node_info()),
         ..old
+    }
+}
+
+/// What could not be put up around executors; the walls of the engine stand everywhere.
+fn sandbox_condition(missing: &[String], now: Timestamp) -> NodeCondition {
+    let (status, reason, message) = match missing {
+        [] => ("False", "AllLayersApplied", "executors run behind every layer of the sandbox".to_owned()),
+        missing => ("True", "LayersMissing", format!("executors run without {}", missing.join("; without "))),
+    };
+    NodeCondition {
+        type_: SANDBOX_DEGRADED.to_owned(),
+        status: status.to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message),
+        last_heartbeat_time: Some(Time(now)),
+        last_transition_time: Some(Time(now)),
     }
 }
 
@@ -171,12 +192,17 @@ mod tests {
 
     #[test]
     fn the_status_keeps_the_conditions_of_others() {
-        let machine = Machine { name: "n1".to_owned(), slots: 3, labels: vec![] };
+        let machine = Machine {
+            name: "n1".to_owned(),
+            slots: 3,
+            labels: vec![],
+            missing_walls: vec!["Landlock: none".to_owned()],
+        };
         let other = NodeCondition { type_: "Untrusted".to_owned(), ..NodeCondition::default() };
         let old = NodeStatus { conditions: Some(vec![other]), ..NodeStatus::default() };
         let status = status(&machine, old, Timestamp::UNIX_EPOCH);
         let types: Vec<_> = status.conditions.expect("some").into_iter().map(|c| c.type_).collect();
-        assert_eq!(types, ["Untrusted", "Ready"]);
+        assert_eq!(types, ["Untrusted", "SandboxDegraded", "Ready"]);
         assert_eq!(status.capacity.expect("some")[RESOURCE_SLOTS].0, "3");
     }
 }

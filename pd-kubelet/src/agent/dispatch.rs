@@ -59,7 +59,9 @@ impl Agent {
             }
         }
         let busy = self.slots.iter().filter(|slot| slot.busy.is_some()).count();
+        let queued: u64 = self.works.values().map(|work| work.queued).sum();
         self.means.setting.metrics.slots_busy.set(busy as i64);
+        self.means.setting.metrics.queued.set(queued as i64);
     }
 
     fn start(&mut self, slot: usize, uid: String) -> bool {

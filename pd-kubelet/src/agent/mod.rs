@@ -181,6 +181,10 @@ impl Agent {
             return;
         }
         let was_shrunk = !object.spec.granted().is_superset(&work.object.spec.granted());
+        if work.object.spec.work != object.spec.work {
+            // The job's limits changed under way: what starts from now on is held to the new ones.
+            work.setup = SetupState::Missing;
+        }
         work.object = object;
         work.touched = Instant::now();
         work.setup.forgive();
@@ -295,6 +299,12 @@ impl Agent {
         for step in next.steps {
             self.take_step(uid, step);
         }
+        if !next.stop.is_empty() {
+            self.interrupt(uid, |doing| match doing {
+                dispatch::Doing::Run { next: at, .. } => next.stop.contains(*at),
+                dispatch::Doing::Plan | dispatch::Doing::Merge { .. } => false,
+            });
+        }
         self.show(uid);
     }
 
@@ -312,6 +322,7 @@ impl Agent {
             }
             Step::Plan => {
                 work.plan = sync::Stage::Underway;
+                work.plan_attempt = work.object.spec.plan_attempt;
                 work.calls.push_back(work::Call::Plan);
             }
             Step::StopPlan => self.stop_call(uid, false),

@@ -61,8 +61,10 @@ impl Agent {
             self.dispatch();
         }
         self.file(&busy, end);
+        // A slot without work is what an idle node is told by: it may get what another node has not started.
+        let is_idle = self.slots[slot].busy.is_none();
         let is_dry = self.works.get(&busy.uid).is_some_and(|work| work.queue.is_empty());
-        if is_dry && self.busy_slots(&busy.uid) == 0 {
+        if is_dry && (is_idle || self.busy_slots(&busy.uid) == 0) {
             self.show(&busy.uid);
             if let Some(work) = self.works.get(&busy.uid) {
                 work.send(Message::Flush);
@@ -116,7 +118,9 @@ impl Agent {
         let spec = &work.object.spec;
         let merge = spec.merge.as_ref().map(|order| order.attempt);
         let (is_planning, is_planned) = (spec.plan && spec.layout.is_none(), spec.layout.is_some());
-        if is_planning && work.plan != Stage::Done {
+        let is_answered = work.plan == Stage::Done && work.plan_attempt >= spec.plan_attempt;
+        if is_planning && !is_answered {
+            work.plan_attempt = spec.plan_attempt;
             work.end_plan(Err(setup::failure(text.to_owned())));
         }
         if let Some(attempt) = merge.filter(|attempt| is_planned && work.merge != Some((*attempt, Stage::Done))) {

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use executor_protocol::Context;
+use executor_protocol::{Context, Isolation};
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use schemas::{
     AssignmentSpec, Digest,
@@ -54,12 +54,21 @@ pub(super) async fn job(cache: &Arc<Cache>, modules: &Modules, spec: &Assignment
         compiled: compiled.to_string_lossy().into_owned(),
         params: serde_json::Value::Object(work.params.clone()).to_string(),
         memory_bytes_max: work.memory.0,
-        call_ms_max: work.subtask_timeout.0.as_millis().try_into().unwrap_or(u64::MAX >> 1),
+        call_ms_max: milliseconds(work.subtask_timeout),
+        cpu_ms_max: work.cpu_time.map(milliseconds),
         output_bytes_max: OUTPUT_BYTES_MAX,
         log_bytes_max: LOG_BYTES_MAX as u64,
         goal: spec.layout.as_ref().and_then(|layout| layout.goal),
+        isolation: match work.isolation {
+            schemas::job::Isolation::Subtask => Isolation::Subtask,
+            schemas::job::Isolation::Batch => Isolation::Batch,
+        },
     };
     Ok(Job { context, inputs: inputs.into_iter().collect(), state })
+}
+
+fn milliseconds(limit: schemas::Duration) -> u64 {
+    limit.0.as_millis().try_into().unwrap_or(u64::MAX >> 1)
 }
 
 /// Fetches and opens the segments that a merge reads.

@@ -99,6 +99,8 @@ pub(super) struct Work {
     pub pace: Pace,
     pub setup: SetupState,
     pub plan: Stage,
+    /// The try of the plan call that `plan` speaks of.
+    pub plan_attempt: u32,
     pub merge: Option<(u32, Stage)>,
     pub fetching_parts: Option<Task>,
     pub calls: VecDeque<Call>,
@@ -121,6 +123,7 @@ impl Work {
             pace: Pace::default(),
             setup: SetupState::Missing,
             plan: if ledger.plan.is_some() { Stage::Done } else { Stage::Idle },
+            plan_attempt: ledger.plan_attempt,
             merge: ledger.merge.as_ref().map(|merge| (merge.attempt, Stage::Done)),
             fetching_parts: None,
             calls: VecDeque::new(),
@@ -141,6 +144,7 @@ impl Work {
             failed: Some(&self.failed),
             started,
             plan: self.plan,
+            plan_attempt: self.plan_attempt,
             merge: self.merge,
             setup: self.setup.view(),
         }
@@ -199,7 +203,7 @@ impl Work {
 
     pub(super) fn end_plan(&mut self, result: Result<executor_protocol::Layout, CallFailure>) {
         self.plan = Stage::Done;
-        self.send(Message::Planned(result));
+        self.send(Message::Planned { attempt: self.plan_attempt, result });
     }
 
     pub(super) fn end_merge(&mut self, attempt: u32, result: Result<ResultFile, CallFailure>) {

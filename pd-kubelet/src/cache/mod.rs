@@ -87,7 +87,9 @@ impl Cache {
         let turn = self.turn(digest);
         let _turn = turn.lock().await;
         let path = self.path(digest);
-        if self.have(digest, &path).await {
+        let is_here = self.have(digest, &path).await;
+        self.metrics.asked_cache("artifacts", is_here, 1);
+        if is_here {
             return Ok(path);
         }
         let temporary = self.folder.join(format!("{}.part", digest.hex()));

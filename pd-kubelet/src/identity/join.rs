@@ -1,6 +1,9 @@
 //! The first contact: see the CA, compare its hash, only then spend the token on a certificate.
 
-use std::path::PathBuf;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use backon::Retryable as _;
 use http::Uri;
@@ -23,6 +26,8 @@ pub(crate) struct Invitation {
     pub name: String,
     pub ca_hash: Option<String>,
     pub token_file: Option<PathBuf>,
+    /// Which of its lines, counted from 0, holds the token: each node of a process with many has one of its own.
+    pub token_line: usize,
 }
 
 /// Joins the cluster and stores the identity. Safe to repeat after a crash at any point.
@@ -32,18 +37,14 @@ pub(crate) async fn join(dir: &IdentityDir, invitation: &Invitation) -> Result<I
         return Err(IdentityError::InvalidHash(expected.chars().take(96).collect()));
     }
     let token_file = invitation.token_file.as_ref().ok_or(IdentityError::NotInvited("--token-file"))?;
-    let token = std::fs::read_to_string(token_file).map_err(|source| IdentityError::File {
-        verb: "read",
-        path: token_file.clone(),
-        source,
-    })?;
+    let token = read_token(token_file, invitation.token_line)?;
     let ca_pem = fetch_ca(&invitation.server).await?;
     let actual = spki_hash(&ca_pem)?;
     if actual != expected {
         return Err(IdentityError::WrongCa { expected: expected.to_owned(), actual });
     }
     let key = pending_key(dir)?;
-    let credential = Credential::Token { ca_pem: ca_pem.clone(), token: token.trim().to_owned() };
+    let credential = Credential::Token { ca_pem: ca_pem.clone(), token };
     let client = client::kube_client(&invitation.server, &credential)
         .map_err(|source| IdentityError::Exchange { what: "set up TLS with the server's CA", source })?;
     let certificate = request_certificate(&client, &invitation.name, &key).await?;
@@ -51,6 +52,15 @@ pub(crate) async fn join(dir: &IdentityDir, invitation: &Invitation) -> Result<I
     dir.store(&identity)?;
     tracing::info!(node = identity.name, server = authority(&invitation.server), "joined the cluster");
     Ok(identity)
+}
+
+/// The token in one line of the file.
+fn read_token(file: &Path, line: usize) -> Result<String, IdentityError> {
+    let failed = |source| IdentityError::File { verb: "read", path: file.to_owned(), source };
+    let text = std::fs::read_to_string(file).map_err(failed)?;
+    let token = text.trim().lines().nth(line).map(str::trim).filter(|token| !token.is_empty());
+    let missing = || io::Error::other(format!("it has no token in line {}; each node needs one of its own", line + 1));
+    token.map(str::to_owned).ok_or_else(|| failed(missing()))
 }
 
 /// The CA as the server shows it to anyone; worth nothing until its hash was compared.
@@ -162,6 +172,17 @@ mod tests {
         let pem = CertificateParams::default().self_signed(&key).expect("a certificate").pem();
         let expected = format!("sha256:{}", hex::encode(Sha256::digest(key.subject_public_key_info())));
         assert_eq!(spki_hash(&pem).expect("hashes"), expected);
+    }
+
+    #[test]
+    fn each_node_has_a_token_of_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("tokens");
+        std::fs::write(&file, "a.1\n b.2 \n\n").expect("writes");
+        assert_eq!(read_token(&file, 0).expect("reads"), "a.1");
+        assert_eq!(read_token(&file, 1).expect("reads"), "b.2");
+        assert!(read_token(&file, 2).is_err());
+        assert!(read_token(&folder.path().join("none"), 0).is_err());
     }
 
     #[test]

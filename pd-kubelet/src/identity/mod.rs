@@ -189,12 +189,12 @@ pub(crate) fn authority(server: &Uri) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use rcgen::{CertificateParams, DnType, KeyPair};
 
     use super::*;
 
-    fn pair(name: &str) -> String {
+    pub(crate) fn pair(name: &str) -> String {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, format!("node:{name}"));

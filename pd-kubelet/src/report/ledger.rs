@@ -41,6 +41,9 @@ pub(crate) struct Ledger {
     pub failures: Vec<Failure>,
     pub found: IndexSet,
     pub plan: Option<PlanReport>,
+    /// The try that `plan` answers.
+    #[serde(default)]
+    pub plan_attempt: u32,
     pub merge: Option<MergeReport>,
     pub started: u64,
     pub rate: f64,
@@ -155,7 +158,9 @@ impl Ledger {
             self.failures.clone_from(&status.failures);
         }
         self.found |= &status.found;
-        self.plan = self.plan.take().or_else(|| status.plan.clone());
+        if self.plan.is_none() {
+            (self.plan, self.plan_attempt) = (status.plan.clone(), status.plan_attempt);
+        }
         self.merge = self.merge.take().or_else(|| status.merge.clone());
         self.started = self.started.max(status.started);
         self.busy_seconds = self.busy_seconds.max(status.busy_seconds);
@@ -205,6 +210,7 @@ impl Ledger {
             node_uid: self.node_uid.clone(),
             observed_generation: view.generation,
             plan: self.plan.clone(),
+            plan_attempt: self.plan_attempt,
             succeeded: completed.count(),
             segments: self.segments.clone(),
             failures: self.failures.clone(),

@@ -30,7 +30,7 @@ pub(crate) enum Message {
     /// The object as the server has it now.
     Object(Box<Assignment>),
     /// The plan call's answer.
-    Planned(Result<executor_protocol::Layout, CallFailure>),
+    Planned { attempt: u32, result: Result<executor_protocol::Layout, CallFailure> },
     /// The merge call's answer.
     Merged { attempt: u32, media_type: String, result: Result<ResultFile, CallFailure> },
     /// The Assignment is gone: forget everything of it.

@@ -169,7 +169,7 @@ impl Reporter {
             }
             Message::Flush => self.urgent = true,
             Message::Object(object) => self.take_object(object),
-            Message::Planned(answer) => self.take_plan(answer),
+            Message::Planned { attempt, result } => self.take_plan(attempt, result),
             Message::Merged { attempt, media_type, result } => self.take_merge(attempt, media_type, result),
             Message::Discard => {}
         }
@@ -201,7 +201,8 @@ impl Reporter {
         }
     }
 
-    fn take_plan(&mut self, answer: Result<executor_protocol::Layout, CallFailure>) {
+    fn take_plan(&mut self, attempt: u32, answer: Result<executor_protocol::Layout, CallFailure>) {
+        self.ledger.plan_attempt = attempt;
         let failed =
             |outcome, message: String| PlanReport::Failed(CallFailure { outcome, message, log: String::new() });
         self.ledger.plan = Some(match answer {

@@ -119,7 +119,7 @@ mod tests {
     fn successes_are_coalesced() {
         let ended = |index, outcome| Ended {
             index,
-            call: Call { outcome, log: String::new(), wall_ns: 1, memory_peak_bytes: 1 },
+            call: Call { outcome, log: String::new(), wall_ns: 1, memory_peak_bytes: 1, limits: vec![] },
             found: vec![],
         };
         let batch = Batch::of(vec![

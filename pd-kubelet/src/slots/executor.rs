@@ -3,13 +3,13 @@
 use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
 use bytes::{Buf as _, BytesMut};
-use executor_protocol::{FRAME_BYTES_MAX, FrameError, Reply, Request, decode, encode};
+use executor_protocol::{FRAME_BYTES_MAX, FrameError, Limit, Reply, Request, decode, encode};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
     process::{Child, ChildStderr, Command},
 };
 
-use crate::metrics::Metrics;
+use crate::metrics::{LimitLabel, Metrics};
 
 /// Bytes read from a pipe at once: a pipe's default capacity.
 const READ_BYTES: usize = 64 << 10;
@@ -83,7 +83,22 @@ impl Executor {
         }
         let reply = decode(&self.buffer[4..4 + length])?;
         self.buffer.advance(4 + length);
+        self.count_limits(&reply);
         Ok(Some(reply))
+    }
+
+    fn count_limits(&self, reply: &Reply) {
+        let Some(metrics) = &self.metrics else { return };
+        let count = |limit: &Limit| {
+            metrics.limits.get_or_create(&LimitLabel { limit: limit.name() }).inc();
+        };
+        match reply {
+            Reply::Ended(ended) => ended.iter().flat_map(|ended| &ended.call.limits).for_each(count),
+            Reply::Planned(call) => call.limits.iter().for_each(count),
+            Reply::Merged(call) => call.limits.iter().for_each(count),
+            Reply::Refused { limit, .. } => count(limit),
+            _ => {}
+        }
     }
 
     /// Ends the process at once and reaps it in the background.

@@ -5,11 +5,12 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use bytes::{Buf as _, BytesMut};
-use executor_protocol::{Blob, Call, Ended, Layout, Outcome, Reply, Request, decode, encode};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use executor_protocol::{Blob, Call, Ended, Layout, Outcome, Reply, Request};
 
-use super::{Executor, Spawner};
+use super::{
+    Spawner,
+    within::{self, Pipe},
+};
 
 /// What the script makes of one index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,44 +43,39 @@ pub(crate) fn spawner(script: impl Fn(u64, u32) -> Act + Send + Sync + 'static) 
     let shared = Arc::clone(&log);
     let spawner = move || {
         let life = shared.starts.fetch_add(1, Ordering::SeqCst) + 1;
-        let (ours, theirs) = tokio::io::duplex(1 << 20);
-        let fake = Fake { pipe: theirs, buffer: BytesMut::new(), log: Arc::clone(&shared) };
-        let script = Arc::clone(&script);
-        tokio::spawn(async move { fake.serve(|index| script(index, life)).await });
-        let (reader, writer) = tokio::io::split(ours);
-        Ok(Executor::over(reader, writer))
+        let (script, log) = (Arc::clone(&script), Arc::clone(&shared));
+        Ok(within::start(move |pipe| Fake { pipe, log }.serve(move |index| script(index, life))))
     };
     (Arc::new(spawner), log)
 }
 
 struct Fake {
-    pipe: DuplexStream,
-    buffer: BytesMut,
+    pipe: Pipe,
     log: Arc<Log>,
 }
 
 impl Fake {
     async fn serve(mut self, script: impl Fn(u64) -> Act) -> Option<()> {
         loop {
-            match self.hear().await? {
+            match self.pipe.hear().await? {
                 Request::Prepare(_) | Request::Compile { .. } => {
                     self.log.prepares.fetch_add(1, Ordering::SeqCst);
-                    self.say(&Reply::Prepared).await?;
+                    self.pipe.say(&Reply::Prepared).await?;
                 }
                 Request::Run { first, last, careful } => self.run(first..=last, careful, &script).await?,
                 Request::Plan => {
                     let layout = Layout { subtasks: 7, media_type: "a/b".into(), goal: None, state: vec![1] };
-                    self.say(&Reply::Planned(call(Outcome::Success(layout)))).await?;
-                    self.say(&Reply::Done).await?;
+                    self.pipe.say(&Reply::Planned(call(Outcome::Success(layout)))).await?;
+                    self.pipe.say(&Reply::Done).await?;
                 }
                 Request::Merge { subtasks } => {
                     for index in 0..subtasks {
-                        self.say(&Reply::Read { blob: Blob::Part(index), offset: 0, length: 100 }).await?;
-                        let Request::Data(Some(data)) = self.hear().await? else { return None };
-                        self.say(&Reply::ResultBytes(data.bytes)).await?;
+                        self.pipe.say(&Reply::Read { blob: Blob::Part(index), offset: 0, length: 100 }).await?;
+                        let Request::Data(Some(data)) = self.pipe.hear().await? else { return None };
+                        self.pipe.say(&Reply::ResultBytes(data.bytes)).await?;
                     }
-                    self.say(&Reply::Merged(call(Outcome::Success(())))).await?;
-                    self.say(&Reply::Done).await?;
+                    self.pipe.say(&Reply::Merged(call(Outcome::Success(())))).await?;
+                    self.pipe.say(&Reply::Done).await?;
                 }
                 Request::Data(_) | Request::Cancel => {}
             }
@@ -101,44 +97,24 @@ impl Fake {
                 Act::Die => return None,
                 Act::Hang => std::future::pending().await,
                 Act::UntilCancelled => {
-                    let Request::Cancel = self.hear().await? else { return None };
+                    let Request::Cancel = self.pipe.hear().await? else { return None };
                     break;
                 }
             };
             let is_last = matches!(outcome, Outcome::TimedOut(_));
             ended.push(Ended { index, call: call(outcome), found: vec![] });
             if careful || is_last || ended.len() == BATCH {
-                self.say(&Reply::Ended(std::mem::take(&mut ended))).await?;
+                self.pipe.say(&Reply::Ended(std::mem::take(&mut ended))).await?;
             }
             if is_last {
                 return None;
             }
         }
-        self.say(&Reply::Ended(ended)).await?;
-        self.say(&Reply::Done).await
-    }
-
-    async fn hear(&mut self) -> Option<Request> {
-        loop {
-            if let Some(length) = self.buffer.first_chunk::<4>() {
-                let length = u32::from_le_bytes(*length) as usize;
-                if self.buffer.len() >= 4 + length {
-                    let request = decode(&self.buffer[4..4 + length]).ok();
-                    self.buffer.advance(4 + length);
-                    return request;
-                }
-            }
-            if self.pipe.read_buf(&mut self.buffer).await.ok()? == 0 {
-                return None;
-            }
-        }
-    }
-
-    async fn say(&mut self, reply: &Reply) -> Option<()> {
-        self.pipe.write_all(&encode(reply).ok()?).await.ok()
+        self.pipe.say(&Reply::Ended(ended)).await?;
+        self.pipe.say(&Reply::Done).await
     }
 }
 
 fn call<T>(outcome: Outcome<T>) -> Call<T> {
-    Call { outcome, log: String::new(), wall_ns: 1, memory_peak_bytes: 1 }
+    Call { outcome, log: String::new(), wall_ns: 1, memory_peak_bytes: 1, limits: vec![] }
 }

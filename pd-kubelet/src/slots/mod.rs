@@ -7,7 +7,10 @@
 mod blobs;
 mod collect;
 mod executor;
+mod hollow;
 mod slot;
+mod walls;
+mod within;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,7 +21,9 @@ pub(crate) use blobs::{Job, OpenBlob, Parts};
 use collect::call_failure;
 pub(crate) use collect::{Batch, Failed, cut};
 pub(crate) use executor::{Executor, Spawner, process_spawner};
+pub(crate) use hollow::hollow_spawner;
 pub(crate) use slot::Slot;
+pub(crate) use walls::missing_walls;
 
 /// What a slot is asked to do. It does one thing at a time, but for `Cancel`.
 pub(crate) enum Order {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use executor_protocol::{Blob, Layout, Reply, Request};
+use executor_protocol::{Blob, Isolation, Layout, Reply, Request};
 use schemas::assignment::{CallFailure, FailureOutcome};
 use schemas::limits::ARTIFACT_BYTES_MAX;
 use sha2::{Digest as _, Sha256};
@@ -210,7 +210,7 @@ impl Slot {
                     self.prepared = Some(Arc::clone(job));
                     return Ok(());
                 }
-                Ok(Ok(Some(Reply::Broken(text)))) => return Err(End::SetupFailed(text)),
+                Ok(Ok(Some(Reply::Broken(why) | Reply::Refused { why, .. }))) => return Err(End::SetupFailed(why)),
                 Ok(Ok(Some(_))) => {
                     "it spoke out of turn".clone_into(&mut how);
                     self.discard();
@@ -479,8 +479,10 @@ impl Sink for MergeSink {
 }
 
 /// True when an executor that was prepared for `prepared` can go on with `job`. It keeps blocks of what it has read,
-/// so that another job's inputs or state, under the same names, must not meet them.
+/// so that another job's inputs or state, under the same names, must not meet them; and in a batch an instance, which no
+/// other job may find.
 fn is_served_by(job: &Arc<Job>, prepared: &Arc<Job>) -> bool {
-    let reads_nothing = |job: &Job| job.inputs.is_empty() && job.state.is_none();
-    Arc::ptr_eq(job, prepared) || (job.context == prepared.context && reads_nothing(job) && reads_nothing(prepared))
+    let keeps_nothing =
+        |job: &Job| job.inputs.is_empty() && job.state.is_none() && job.context.isolation == Isolation::Subtask;
+    Arc::ptr_eq(job, prepared) || (job.context == prepared.context && keeps_nothing(job) && keeps_nothing(prepared))
 }

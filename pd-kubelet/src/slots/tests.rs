@@ -29,6 +29,8 @@ pub(crate) fn context() -> Context {
         output_bytes_max: 1,
         log_bytes_max: 1,
         goal: None,
+        cpu_ms_max: None,
+        isolation: executor_protocol::Isolation::Subtask,
     }
 }
 
@@ -43,10 +45,15 @@ pub(crate) fn spec() -> AssignmentSpec {
             inputs: BTreeMap::new(),
             memory: ByteSize(1 << 20),
             subtask_timeout: schemas::Duration::from_millis(1000),
+            cpu_time: None,
+            isolation: schemas::job::Isolation::Subtask,
         },
         plan: false,
+        plan_attempt: 0,
         layout: None,
         grants: vec![],
+        recalled: IndexSet::new(),
+        copies: IndexSet::new(),
         slots: None,
         merge: None,
     }

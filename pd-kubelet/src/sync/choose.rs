@@ -2,7 +2,7 @@
 
 /// An Assignment that may want a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Candidate {
+pub struct Candidate {
     /// It has a plan or merge call to run.
     pub call: bool,
     /// It has indexes to run.
@@ -25,7 +25,7 @@ struct Rank {
 }
 
 /// Position of the one to serve next.
-pub(crate) fn choose(candidates: impl IntoIterator<Item = Candidate>) -> Option<usize> {
+pub fn choose(candidates: impl IntoIterator<Item = Candidate>) -> Option<usize> {
     candidates
         .into_iter()
         .enumerate()

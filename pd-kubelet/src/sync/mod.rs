@@ -11,27 +11,30 @@ use std::collections::{BTreeMap, VecDeque};
 
 use schemas::{AssignmentSpec, IndexSet};
 
-pub(crate) use choose::{Candidate, choose};
-pub(crate) use pace::Pace;
+pub use choose::{Candidate, choose};
+pub use pace::Pace;
 
 /// Consecutive indexes of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stretch {
+pub struct Stretch {
+    /// Which attempt it is.
     pub attempt: u32,
+    /// The first index.
     pub first: u64,
     /// Included.
     pub last: u64,
 }
 
 impl Stretch {
-    pub(crate) fn count(&self) -> u64 {
+    /// How many indexes it has.
+    pub fn count(&self) -> u64 {
         self.last - self.first + 1
     }
 }
 
 /// How far a call that happens once has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub enum Stage {
     /// Not begun.
     #[default]
     Idle,
@@ -43,42 +46,55 @@ pub(crate) enum Stage {
 
 /// How far the component and inputs have come on this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Setup {
+pub enum Setup {
     /// Nothing is here.
     #[default]
     Missing,
     /// Being fetched and compiled.
     Underway,
     /// Everything is open; with the plan's state, or not yet.
-    Ready { with_layout: bool },
+    Ready {
+        /// The plan's state is open too.
+        with_layout: bool,
+    },
 }
 
 /// What is here of one Assignment.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Have<'a> {
+pub struct Have<'a> {
     /// Indexes whose output is kept here or was reported.
     pub completed: Option<&'a IndexSet>,
     /// Indexes that failed here, by attempt.
     pub failed: Option<&'a BTreeMap<u32, IndexSet>>,
     /// What slots run now, without what of it has ended.
     pub started: Vec<Stretch>,
+    /// How far the plan call has come.
     pub plan: Stage,
+    /// The try of the plan call that `plan` speaks of.
+    pub plan_attempt: u32,
     /// The last merge order taken up, by its attempt.
     pub merge: Option<(u32, Stage)>,
+    /// How far the set-up has come.
     pub setup: Setup,
 }
 
 /// One thing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// Fetch and compile what the calls need.
-    SetUp { with_layout: bool },
+    SetUp {
+        /// The plan's state too.
+        with_layout: bool,
+    },
     /// Run the plan call.
     Plan,
     /// Stop the plan call: nobody waits for it any more.
     StopPlan,
     /// Fetch the parts, then run the merge call of this attempt.
-    Merge { attempt: u32 },
+    Merge {
+        /// That of the order.
+        attempt: u32,
+    },
     /// Stop the merge call: nobody waits for it any more.
     StopMerge,
     /// Interrupt the indexes that run: its results are not wanted.
@@ -87,18 +103,21 @@ pub(crate) enum Step {
 
 /// What to do about one Assignment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Next {
+pub struct Next {
+    /// What to do now, in order.
     pub steps: Vec<Step>,
     /// What to run, in order; nothing until the set-up is ready.
     pub queue: VecDeque<Stretch>,
-    /// Withdrawn after it had started.
+    /// Recalled after it had started: it is finished and reported.
     pub retained: IndexSet,
+    /// Withdrawn for good, and running: a slot that is at one of these is interrupted.
+    pub stop: IndexSet,
 }
 
 /// Decides about one Assignment.
-pub(crate) fn sync(spec: &AssignmentSpec, have: &Have<'_>) -> Next {
+pub fn sync(spec: &AssignmentSpec, have: &Have<'_>) -> Next {
     let queue = queue(spec, have);
-    let retained = retained(spec, have);
+    let (retained, stop) = withdrawn(spec, have);
     let calls = calls(spec, have);
     let mut steps = Vec::new();
     let with_layout = spec.layout.is_some();
@@ -121,7 +140,7 @@ pub(crate) fn sync(spec: &AssignmentSpec, have: &Have<'_>) -> Next {
     if spec.slots == Some(0) && !have.started.is_empty() {
         steps.push(Step::Interrupt);
     }
-    Next { steps, queue, retained }
+    Next { steps, queue, retained, stop }
 }
 
 /// True when nothing has ever been done here.
@@ -135,7 +154,8 @@ fn is_new(have: &Have<'_>) -> bool {
 /// The plan and the merge call, where they are due.
 fn calls(spec: &AssignmentSpec, have: &Have<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
-    if spec.plan && spec.layout.is_none() && have.plan == Stage::Idle {
+    let is_answered = have.plan == Stage::Done && have.plan_attempt >= spec.plan_attempt;
+    if spec.plan && spec.layout.is_none() && have.plan != Stage::Underway && !is_answered {
         steps.push(Step::Plan);
     }
     if let Some(order) = spec.merge.as_ref().filter(|_| spec.layout.is_some()) {
@@ -176,12 +196,14 @@ fn queue(spec: &AssignmentSpec, have: &Have<'_>) -> VecDeque<Stretch> {
     queue
 }
 
-fn retained(spec: &AssignmentSpec, have: &Have<'_>) -> IndexSet {
-    let mut started: IndexSet = have.started.iter().map(|stretch| stretch.first..=stretch.last).collect();
-    if !started.is_empty() {
-        started -= &spec.granted();
+/// What runs although it was withdrawn: what was recalled is finished, the rest is stopped.
+fn withdrawn(spec: &AssignmentSpec, have: &Have<'_>) -> (IndexSet, IndexSet) {
+    let mut withdrawn: IndexSet = have.started.iter().map(|stretch| stretch.first..=stretch.last).collect();
+    if withdrawn.is_empty() {
+        return (IndexSet::new(), withdrawn);
     }
-    started
+    withdrawn -= &spec.granted();
+    (&withdrawn & &spec.recalled, &withdrawn - &spec.recalled)
 }
 
 #[cfg(test)]

@@ -17,14 +17,14 @@ const RUN_INDEXES_MAX: u64 = 16_384;
 
 /// Measured cost of one job's indexes on this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Pace {
+pub struct Pace {
     seconds: Option<f64>,
     longest: u64,
 }
 
 impl Pace {
     /// Takes in a run that has ended.
-    pub(crate) fn measured(&mut self, indexes: u64, seconds: f64) {
+    pub fn measured(&mut self, indexes: u64, seconds: f64) {
         if indexes == 0 {
             return;
         }
@@ -36,7 +36,7 @@ impl Pace {
     }
 
     /// Length of the next run, when `queued` indexes wait for `slots` slots. The first is a probe of one.
-    pub(crate) fn run_length(&self, queued: u64, slots: u64) -> u64 {
+    pub fn run_length(&self, queued: u64, slots: u64) -> u64 {
         let Some(seconds) = self.seconds else { return 1 };
         let aimed = (RUN_SECONDS / seconds.max(1e-9)) as u64;
         // Near the end the rest is shared out, so that all slots stop at about the same time; but not into

@@ -17,13 +17,18 @@ fn spec(grants: &[(u32, &str)]) -> AssignmentSpec {
             inputs: BTreeMap::new(),
             memory: ByteSize(1 << 20),
             subtask_timeout: Duration::from_millis(1000),
+            cpu_time: None,
+            isolation: schemas::job::Isolation::Subtask,
         },
         plan: false,
+        plan_attempt: 0,
         layout: Some(Layout { subtasks: 100, media_type: "x/y".into(), goal: None, state: None }),
         grants: grants
             .iter()
             .map(|(attempt, indexes)| Grant { attempt: *attempt, indexes: indexes.parse().expect("a set") })
             .collect(),
+        recalled: IndexSet::new(),
+        copies: IndexSet::new(),
         slots: None,
         merge: None,
     }
@@ -53,6 +58,17 @@ fn a_new_assignment_is_set_up_before_anything_is_granted() {
 }
 
 #[test]
+fn a_failed_plan_call_is_tried_again_only_when_asked() {
+    let mut spec = spec(&[]);
+    (spec.layout, spec.plan) = (None, true);
+    let have = Have { setup: Setup::Ready { with_layout: false }, plan: Stage::Done, ..Have::default() };
+    assert_eq!(sync(&spec, &have), Next::default());
+    spec.plan_attempt = 1;
+    assert_eq!(sync(&spec, &have).steps, [Step::Plan]);
+    assert_eq!(sync(&spec, &Have { plan_attempt: 1, ..have }), Next::default());
+}
+
+#[test]
 fn work_is_what_is_granted_and_has_not_ended_nor_started() {
     let spec = spec(&[(1, "0-9,20-29"), (2, "10-12")]);
     let completed = set("0-3");
@@ -76,8 +92,13 @@ fn work_is_what_is_granted_and_has_not_ended_nor_started() {
 #[test]
 fn what_was_withdrawn_is_dropped_unless_it_has_started() {
     let have = Have { started: vec![Stretch { attempt: 1, first: 0, last: 4 }], setup: READY, ..Have::default() };
+    let mut shrunk = spec(&[(1, "0-2")]);
+    shrunk.recalled = set("3-9");
+    let next = sync(&shrunk, &have);
+    assert_eq!((next.retained, next.stop), (set("3-4"), IndexSet::new()), "recalled: what has started is finished");
+    assert!(next.queue.is_empty());
     let next = sync(&spec(&[(1, "0-2")]), &have);
-    assert_eq!(next.retained, set("3-4"));
+    assert_eq!((next.retained, next.stop), (IndexSet::new(), set("3-4")), "not wanted any more");
     assert!(next.queue.is_empty());
 }
 
