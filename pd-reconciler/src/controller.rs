@@ -1,5 +1,6 @@
 //! The loop: take in all news that is there, plan once, carry the plan out, take the answers in, and again as
-//! long as something changes. No fixed tick: it sleeps until news comes or the plan asked to be woken.
+//! long as something changes. No fixed tick: it sleeps until news comes or the plan asked to be woken. News is taken in
+//! always, planned only while we lead.
 
 use std::{
     collections::BTreeMap,
@@ -7,15 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use daemon::settings::Settings;
 use jiff::Timestamp;
-use kube::Client;
 use pd_plan::{Plan, Policy};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     clock::Clock,
+    connection::Connection,
     events::Recorder,
     execute::{self, Outcome},
+    leader::Seat,
     metrics::Metrics,
     observe::{Observed, View},
 };
@@ -27,11 +30,15 @@ const AFTER_FAILURE: (Duration, Duration) = (Duration::from_millis(100), Duratio
 
 /// Everything that the loop holds.
 pub(crate) struct Controller {
-    client: Client,
+    connection: Connection,
     policy: Policy,
+    settings: Arc<Settings>,
     clock: Clock,
     metrics: Arc<Metrics>,
     recorder: Recorder,
+    seat: watch::Receiver<Seat>,
+    /// Whether we led when we last looked.
+    led: bool,
     view: View,
     /// True when the plan could come out differently than the last time.
     is_stale: bool,
@@ -50,13 +57,24 @@ struct Held {
 }
 
 impl Controller {
-    pub(crate) fn new(client: Client, policy: Policy, clock: Clock, metrics: Arc<Metrics>, recorder: Recorder) -> Self {
+    pub(crate) fn new(
+        connection: Connection,
+        policy: Policy,
+        settings: Arc<Settings>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        recorder: Recorder,
+        seat: watch::Receiver<Seat>,
+    ) -> Self {
         Self {
-            client,
+            connection,
             policy,
+            settings,
             clock,
             metrics,
             recorder,
+            seat,
+            led: false,
             view: View::default(),
             is_stale: true,
             wake_at: None,
@@ -71,7 +89,7 @@ impl Controller {
             while let Ok(observed) = news.try_recv() {
                 self.take(observed);
             }
-            if self.is_stale && self.view.is_synced() {
+            if self.is_stale && self.leads() && self.view.is_synced() {
                 self.reconcile().await;
                 continue;
             }
@@ -80,44 +98,63 @@ impl Controller {
                     Some(observed) => self.take(observed),
                     None => return,
                 },
-                () = sleep_until(self.clock, self.wake_at) => self.is_stale = true,
+                Ok(()) = self.seat.changed() => drop(self.leads()),
+                () = sleep_until(self.clock, self.wake_at.filter(|_| self.led)) => self.wake_now(),
             }
         }
+    }
+
+    /// Whether we lead now. Whoever begins to lead plans at once.
+    fn leads(&mut self) -> bool {
+        let leads = self.seat.borrow_and_update().leads(Instant::now());
+        self.is_stale |= leads && !self.led;
+        self.led = leads;
+        leads
+    }
+
+    fn wake_now(&mut self) {
+        self.is_stale = true;
+        self.wake_at = None;
     }
 
     fn take(&mut self, observed: Observed) {
         let was_synced = self.view.is_synced();
         self.is_stale |= self.view.take(observed, self.clock.now(), self.policy.lost_after);
         if !was_synced && self.view.is_synced() {
-            tracing::info!("caches are filled; reconciling");
+            tracing::info!("caches are filled");
+            self.metrics.set_synced();
         }
     }
 
     /// One round: plan, carry out, take the answers in.
     async fn reconcile(&mut self) {
-        let now = self.clock.now();
+        let (now, started) = (self.clock.now(), Instant::now());
+        self.policy.work_stealing = self.settings.current().controller.work_stealing_enabled;
         let snapshot = self.view.snapshot(now, self.policy.lost_after);
-        let started = Instant::now();
+        let observed = Instant::now();
         let mut plan = pd_plan::plan(&snapshot, now, &self.policy);
-        self.metrics.planned(started, plan.counts);
-        self.view.remember(&snapshot, &plan);
+        self.metrics.planned(observed - started, observed.elapsed(), plan.counts);
+        self.view.remember(snapshot, &mut plan);
         for note in &plan.notes {
             tracing::debug!(subject = note.subject, reason = note.reason, message = note.message, "note");
         }
         self.is_stale = false;
-        self.wake_at = plan.wake_at;
+        self.wake_at = [plan.wake_at, self.view.next_expiry()].into_iter().flatten().min();
         self.leave_alone(&mut plan, now);
         if !plan.actions.is_empty() {
-            let outcome = execute::execute(&self.client, &self.view, plan, now, &self.metrics).await;
+            let client = self.connection.current();
+            let outcome = execute::execute(&client, &self.view, plan, now, &self.metrics).await;
             self.settle(outcome);
         }
-        self.metrics.set_jobs(self.view.states());
+        self.metrics.ended_round(started);
+        let (succeeded, failed) = self.view.take_finished();
+        self.metrics.finished(succeeded, failed);
+        self.metrics.set_census(self.view.census());
     }
 
     /// Takes out of the plan what concerns jobs and nodes that are held.
     fn leave_alone(&mut self, plan: &mut Plan, now: Timestamp) {
-        let known = |uid: &str| plan.memories.contains_key(uid);
-        self.held.retain(|uid, held| held.until > now || known(uid));
+        self.held.retain(|uid, held| held.until > now || self.view.is_open(uid));
         let held = &self.held;
         let is_held = |uid: Option<&str>| uid.and_then(|uid| held.get(uid)).is_some_and(|held| held.until > now);
         plan.actions.retain(|action| !is_held(action.uid()));

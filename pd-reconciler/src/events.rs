@@ -1,7 +1,7 @@
 //! Events: what the user should see in `describe`. One Event object per object and reason, counted up; a burst
 //! of the same becomes one write.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -17,6 +17,8 @@ use schemas::{Digest, well_known};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use crate::{connection::Connection, metrics::Metrics};
+
 /// Events that wait to be written; beyond it new ones are dropped, since they only repeat conditions.
 const QUEUE_LENGTH_MAX: usize = 1024;
 /// Event objects whose count we know; beyond it all are forgotten and their counts read again when needed.
@@ -30,18 +32,22 @@ const COMPONENT: &str = "pd-reconciler";
 
 /// Takes events in.
 #[derive(Clone)]
-pub(crate) struct Recorder(mpsc::Sender<(Timestamp, Event)>);
+pub(crate) struct Recorder {
+    queue: mpsc::Sender<(Timestamp, Event)>,
+    metrics: Arc<Metrics>,
+}
 
 impl Recorder {
     /// A recorder and the future that writes what it takes.
-    pub(crate) fn new(client: Client) -> (Self, impl Future<Output = ()>) {
-        let (sender, receiver) = mpsc::channel(QUEUE_LENGTH_MAX);
-        (Self(sender), write_all(client, receiver))
+    pub(crate) fn new(connection: Connection, metrics: Arc<Metrics>) -> (Self, impl Future<Output = ()>) {
+        let (queue, receiver) = mpsc::channel(QUEUE_LENGTH_MAX);
+        (Self { queue, metrics }, write_all(connection, receiver))
     }
 
     /// Queues an event; drops it when the queue is full.
     pub(crate) fn record(&self, now: Timestamp, event: Event) {
-        if self.0.try_send((now, event)).is_err() {
+        if self.queue.try_send((now, event)).is_err() {
+            self.metrics.dropped_event();
             tracing::debug!("event dropped: too many wait to be written");
         }
     }
@@ -57,7 +63,7 @@ struct Group {
     last: Timestamp,
 }
 
-async fn write_all(client: Client, mut queue: mpsc::Receiver<(Timestamp, Event)>) {
+async fn write_all(connection: Connection, mut queue: mpsc::Receiver<(Timestamp, Event)>) {
     let mut known: BTreeMap<String, i32> = BTreeMap::new();
     while let Some(first) = queue.recv().await {
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
@@ -69,6 +75,7 @@ async fn write_all(client: Client, mut queue: mpsc::Receiver<(Timestamp, Event)>
             if known.len() >= KNOWN_MAX {
                 known.clear();
             }
+            let client = connection.current();
             match tokio::time::timeout(CALL_TIME_MAX, write(&client, &group, &mut known)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(event = group.name, %error, "event not written"),

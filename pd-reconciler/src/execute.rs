@@ -1,17 +1,26 @@
 //! Execute: from actions to API calls. No choices are left here but what to do when a call fails: nothing. The
 //! next plan sees what came of it.
 
-use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{Node, NodeCondition, NodeStatus},
-    apimachinery::pkg::apis::meta::v1::Time,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
-use kube::{Api, Client, api::PostParams};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
 use pd_plan::{Action, Event, Plan};
-use schemas::{Assignment, Job, JobStatus};
+use schemas::{Assignment, Job, JobStatus, well_known};
+use serde_json::json;
 
 use crate::{
     metrics::Metrics,
@@ -71,7 +80,9 @@ pub(crate) async fn execute(client: &Client, view: &View, plan: Plan, now: Times
     for action in plan.actions {
         match action {
             Action::EmitEvent(event) => events.push(event),
-            Action::ReplaceAssignment { withdraws: true, .. } => first.push(Call::new(action)),
+            Action::ReplaceAssignment { withdraws: true, .. } | Action::DeleteAssignment(_) => {
+                first.push(Call::new(action));
+            }
             _ => second.push(Call::new(action)),
         }
     }
@@ -80,14 +91,17 @@ pub(crate) async fn execute(client: &Client, view: &View, plan: Plan, now: Times
         let calls: Vec<Call> = calls.collect();
         let answers = stream::iter(calls)
             .map(|call| async move {
+                let started = Instant::now();
                 let answer = write(client, view, &call.action, now).await;
-                (call, answer)
+                (call, answer, started.elapsed())
             })
             .buffer_unordered(CALLS_MAX)
             .collect::<Vec<_>>()
             .await;
-        for (call, answer) in answers {
-            take(call, answer, &mut outcome, &mut spoilt, metrics);
+        for (call, answer, took) in answers {
+            let kind = call.kind;
+            let result = take(call, answer, &mut outcome, &mut spoilt);
+            metrics.wrote(kind, result, took);
         }
     }
     let is_told = |event: &Event| !spoilt.contains(event.about.uid());
@@ -102,6 +116,9 @@ impl Call {
             Action::CreateAssignment(_) => "create_assignment",
             Action::ReplaceAssignment { .. } => "replace_assignment",
             Action::WriteJobStatus { .. } => "job_status",
+            Action::DeleteAssignment(_) => "delete_assignment",
+            Action::DeleteJob(_) => "delete_job",
+            Action::ExplainNode { .. } => "explain_node",
             Action::SetNodeReady { .. } => "node_ready",
             Action::EmitEvent(_) => "event",
         };
@@ -110,15 +127,14 @@ impl Call {
     }
 }
 
-/// Sorts one answer into the outcome.
+/// Sorts one answer into the outcome; says in a word how the write went.
 fn take(
     call: Call,
     answer: Result<Written, WriteError>,
     outcome: &mut Outcome,
     spoilt: &mut BTreeSet<String>,
-    metrics: &Metrics,
-) {
-    let result = match answer {
+) -> &'static str {
+    match answer {
         Ok(written) => {
             tracing::debug!(action = call.told, "written");
             outcome.written.push(written);
@@ -140,8 +156,7 @@ fn take(
             spoilt.extend(call.uid);
             "error"
         }
-    };
-    metrics.wrote(call.kind, result);
+    }
 }
 
 /// True when the object changed, vanished or appeared under us: not an error, only old news.
@@ -172,6 +187,19 @@ async fn write(client: &Client, view: &View, action: &Action, now: Timestamp) ->
             Ok(Written::Assignment(Box::new(replaced)))
         }
         Action::WriteJobStatus { job, status } => write_job_status(client, job, status).await,
+        Action::DeleteAssignment(assignment) => {
+            let name = assignment.metadata.name.as_deref().unwrap_or_default();
+            timed(assignments(client, assignment).delete(name, &only(&assignment.metadata, None))).await?;
+            Ok(Written::NoAssignment(assignment.clone()))
+        }
+        Action::DeleteJob(job) => {
+            let name = job.metadata.name.as_deref().unwrap_or_default();
+            // A job that was changed meanwhile may be about to start over.
+            let parameters = only(&job.metadata, job.metadata.resource_version.clone());
+            timed(jobs(client, job).delete(name, &parameters)).await?;
+            Ok(Written::NoJob(Arc::clone(job)))
+        }
+        Action::ExplainNode { node, uid, reason } => explain_node(client, node, uid, reason.as_deref()).await,
         Action::SetNodeReady { node, uid, ready } => set_node_ready(client, view, node, uid, *ready, now).await,
         Action::EmitEvent(_) => Err(WriteError::Gone),
     }
@@ -182,10 +210,27 @@ fn assignments(client: &Client, assignment: &Assignment) -> Api<Assignment> {
     Api::namespaced(client.clone(), namespace)
 }
 
+fn jobs(client: &Client, job: &Job) -> Api<Job> {
+    Api::namespaced(client.clone(), job.metadata.namespace.as_deref().unwrap_or("default"))
+}
+
+/// Deletes this very object, and what belongs to it; in whatever version, or in the one it was decided on.
+fn only(metadata: &ObjectMeta, resource_version: Option<String>) -> DeleteParams {
+    DeleteParams::background().preconditions(Preconditions { uid: metadata.uid.clone(), resource_version })
+}
+
+/// Writes down why a node has nothing to do, or takes it off.
+async fn explain_node(client: &Client, name: &str, uid: &str, reason: Option<&str>) -> Result<Written, WriteError> {
+    let patch = json!({"metadata": {"uid": uid, "annotations": {well_known::ANNOTATION_IDLE_REASON: reason}}});
+    let api: Api<Node> = Api::all(client.clone());
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let answer = timed(api.patch(name, &parameters, &Patch::Merge(patch))).await?;
+    Ok(Written::Node(Box::new(answer)))
+}
+
 async fn write_job_status(client: &Client, job: &Arc<Job>, status: &JobStatus) -> Result<Written, WriteError> {
     let name = job.metadata.name.as_deref().unwrap_or_default();
-    let namespace = job.metadata.namespace.as_deref().unwrap_or("default");
-    let api: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let api = jobs(client, job);
     let written = Job { status: Some(status.clone()), ..(**job).clone() };
     let answer = timed(api.replace_status(name, &parameters(), &written)).await?;
     Ok(Written::Job(Box::new(answer)))

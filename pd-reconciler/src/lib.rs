@@ -1,27 +1,31 @@
 //! pd-reconciler: drives Jobs to their end.
 //!
 //! `observe` fills caches and makes the snapshot, `pd-plan` decides, `execute` writes, `controller` is the loop
-//! round them. In: the API server's news. Out: Assignments, Job statuses, nodes' Ready conditions, Events. It
-//! never runs user code and keeps nothing on disk: after a restart it lists, compares and goes on.
+//! round them; of several reconcilers the one that `leader` elects plans, the others keep their caches warm. In: the
+//! API server's news. Out: Assignments, Job statuses, nodes' Ready conditions, Events. It never runs user code and keeps
+//! nothing on disk: after a restart it lists, compares and goes on.
 
 mod cli;
 mod clock;
+mod connection;
 mod controller;
 mod events;
 mod execute;
+mod leader;
+mod manifests;
 mod metrics;
 mod observe;
 
-use std::{future::Future, path::PathBuf};
+use std::{future::Future, path::PathBuf, sync::Arc};
 
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
-};
+use daemon::settings::Settings;
+use kube::config::KubeconfigError;
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::{oneshot, watch},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 pub use cli::Options;
 
@@ -46,6 +50,9 @@ pub enum Error {
         #[source]
         source: kube::Error,
     },
+    /// The configuration is wrong.
+    #[error("the configuration cannot be used")]
+    Settings(#[from] daemon::settings::SettingsError),
     /// The metrics page cannot be served.
     #[error("cannot listen on {address} for metrics; choose another --metrics-listen")]
     Metrics {
@@ -59,37 +66,43 @@ pub enum Error {
 
 /// Reconciles until `shutdown` is over. An API server that is away is waited for.
 pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let client = client(&options.kubeconfig).await?;
+    let settings = Arc::new(Settings::load(options.config.clone(), options.settings())?);
+    let (connection, renewal) = connection::Connection::open(&options.kubeconfig).await?;
     let metrics = metrics::Metrics::new();
     let mut parts = JoinSet::new();
-    if let Some(address) = options.metrics_listen {
-        let listener = metrics::listen(address).await.map_err(|source| Error::Metrics { address, source })?;
-        parts.spawn(metrics::serve(listener, metrics.clone()));
+    parts.spawn(renewal.run());
+    if let Some(address) = options.metrics.listen {
+        let listener = daemon::page::listen(address).await.map_err(|source| Error::Metrics { address, source })?;
+        parts.spawn(daemon::page::serve(listener, metrics.clone()));
+    }
+    let ended = CancellationToken::new();
+    let _end = ended.clone().drop_guard();
+    parts.spawn(Arc::clone(&settings).follow(ended));
+    if let Some(watch) = manifests::prepare(&options.manifests).await? {
+        parts.spawn(watch);
     }
     let policy = options.policy();
     let clock = clock::Clock::start();
-    let (recorder, recording) = events::Recorder::new(client.clone());
+    let (recorder, recording) = events::Recorder::new(connection.clone(), metrics.clone());
     parts.spawn(recording);
-    let (news, watches) = observe::start(&client, clock, policy.lost_after);
-    let controller = controller::Controller::new(client, policy, clock, metrics, recorder);
-    tracing::info!("started");
+    let (news, watches) = observe::start(&connection, clock, policy.lost_after);
+    let (seat_sender, seat) = watch::channel(leader::Seat::default());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let me = leader::identity(options.name.as_deref());
+    tracing::info!(identity = me, "started");
+    let stopped = async move { drop(stopped.await) };
+    let campaign = tokio::spawn(leader::campaign(connection.clone(), me, seat_sender, metrics.clone(), stopped));
+    let controller = controller::Controller::new(connection, policy, settings, clock, metrics, recorder, seat);
     tokio::select! {
         () = controller.run(news) => {}
         () = shutdown => tracing::info!("stopping"),
     }
+    // Only now that nothing is planned any more may another take over.
+    drop(stop);
+    drop(campaign.await);
     drop(watches);
     drop(parts);
     Ok(())
-}
-
-/// A client with the identity of the kubeconfig.
-async fn client(path: &PathBuf) -> Result<Client, Error> {
-    // An earlier provider of the process is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let wrong = |source| Error::Kubeconfig { path: path.clone(), source };
-    let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(wrong)?;
-    Client::try_from(config).map_err(|source| Error::Client { path: path.clone(), source })
 }
 
 /// Ends with SIGTERM or SIGINT.

@@ -1,31 +1,17 @@
-//! What the reconciler counts, and the plain HTTP page that shows it to Prometheus.
+//! What the reconciler counts, and whether it is ready.
 
 use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    sync::Arc,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use http_body_util::Full;
-use hyper::{
-    Request, Response, StatusCode,
-    body::{Bytes, Incoming},
-    header,
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use pd_plan::Counts;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use tokio::net::TcpListener;
-
-/// Time for a client's request head.
-const HEADER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What was written and how it went.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,144 +20,293 @@ struct WriteLabels {
     result: &'static str,
 }
 
-/// A job's state.
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+/// A state of jobs, nodes or subtasks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
     state: String,
 }
 
+/// How a subtask ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+/// Who leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HolderLabel {
+    holder: String,
+}
+
+type Seconds = Family<KindLabel, Histogram, fn() -> Histogram>;
+
 /// All counters of one reconciler.
 pub(crate) struct Metrics {
+    own: Own,
+    health: Mutex<Health>,
+    registry: Registry,
+}
+
+/// What is registered.
+struct Own {
     plan_seconds: Histogram,
+    snapshot_seconds: Histogram,
+    round_seconds: Histogram,
+    write_seconds: Seconds,
     grants: Counter,
     granted_indexes: Counter,
     retries: Counter,
+    steals: Counter,
+    stolen_indexes: Counter,
+    copied_indexes: Counter,
     nodes_lost: Counter,
     writes: Family<WriteLabels, Counter>,
     jobs: Family<StateLabel, Gauge>,
-    registry: Registry,
+    nodes: Family<StateLabel, Gauge>,
+    subtasks: Family<StateLabel, Gauge>,
+    finished: Family<OutcomeLabel, Counter>,
+    assignments: Gauge,
+    leading: Gauge,
+    leader: Family<HolderLabel, Gauge>,
+    events_dropped: Counter,
+}
+
+/// What `/readyz` says.
+#[derive(Default)]
+struct Health {
+    is_synced: bool,
+    leads: bool,
+    holder: Option<String>,
+}
+
+/// What there is, by state.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Census {
+    pub(crate) jobs: BTreeMap<String, i64>,
+    pub(crate) nodes: BTreeMap<String, i64>,
+    /// Subtasks of unfinished jobs that nobody has yet, and those that a node has.
+    pub(crate) pending: i64,
+    pub(crate) running: i64,
+    pub(crate) assignments: i64,
+}
+
+/// From 10 microseconds to a second in steps of 1, 2 and 5, since limits are said in such numbers.
+fn fine_histogram() -> Histogram {
+    let decades = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1].into_iter();
+    Histogram::new(decades.flat_map(|decade| [decade, 2.0 * decade, 5.0 * decade]).chain([1.0]))
+}
+
+/// From half a millisecond to eight seconds, doubled each time.
+fn coarse_histogram() -> Histogram {
+    Histogram::new((0..15).map(|power| 0.0005 * f64::from(1 << power)))
 }
 
 impl Metrics {
     pub(crate) fn new() -> Arc<Self> {
-        // 16 microseconds to half a second, doubled each time.
-        let plan_seconds = Histogram::new((0..16).map(|power| 0.000_016 * f64::from(1 << power)));
-        let mut registry = Registry::with_prefix("pd_reconciler");
-        let new = Self {
-            plan_seconds,
+        let own = Own {
+            plan_seconds: fine_histogram(),
+            snapshot_seconds: fine_histogram(),
+            round_seconds: coarse_histogram(),
+            write_seconds: Family::new_with_constructor(coarse_histogram as fn() -> Histogram),
             grants: Counter::default(),
             granted_indexes: Counter::default(),
             retries: Counter::default(),
+            steals: Counter::default(),
+            stolen_indexes: Counter::default(),
+            copied_indexes: Counter::default(),
             nodes_lost: Counter::default(),
             writes: Family::default(),
             jobs: Family::default(),
-            registry: Registry::default(),
+            nodes: Family::default(),
+            subtasks: Family::default(),
+            finished: Family::default(),
+            assignments: Gauge::default(),
+            leading: Gauge::default(),
+            leader: Family::default(),
+            events_dropped: Counter::default(),
         };
-        registry.register_with_unit("plan", "Time to decide one plan", Unit::Seconds, new.plan_seconds.clone());
-        registry.register("grants", "Assignments that were given more indexes", new.grants.clone());
-        registry.register("granted_indexes", "Indexes given out", new.granted_indexes.clone());
-        registry.register("retries", "Indexes given out once more after a failure", new.retries.clone());
-        registry.register("nodes_lost", "Nodes found lost", new.nodes_lost.clone());
-        registry.register("writes", "Writes to the API server, by kind and result", new.writes.clone());
-        registry.register("jobs", "Jobs by state", new.jobs.clone());
-        Arc::new(Self { registry, ..new })
+        let registry = daemon::registry("pd_reconciler", |registry| own.register(registry));
+        // A series that exists from the start can be compared with what comes.
+        for outcome in ["Succeeded", "Failed"] {
+            own.finished.get_or_create(&OutcomeLabel { outcome }).inc_by(0);
+        }
+        Arc::new(Self { own, health: Mutex::default(), registry })
     }
 
-    pub(crate) fn planned(&self, from: Instant, counts: Counts) {
-        self.plan_seconds.observe(from.elapsed().as_secs_f64());
-        self.grants.inc_by(counts.grants);
-        self.granted_indexes.inc_by(counts.granted_indexes);
-        self.retries.inc_by(counts.retries);
-        self.nodes_lost.inc_by(counts.nodes_lost);
+    /// One plan was made: how long its snapshot and it took, and what it gave out.
+    pub(crate) fn planned(&self, snapshot: Duration, plan: Duration, counts: Counts) {
+        self.own.snapshot_seconds.observe(snapshot.as_secs_f64());
+        self.own.plan_seconds.observe(plan.as_secs_f64());
+        self.own.grants.inc_by(counts.grants);
+        self.own.granted_indexes.inc_by(counts.granted_indexes);
+        self.own.retries.inc_by(counts.retries);
+        self.own.steals.inc_by(counts.steals);
+        self.own.stolen_indexes.inc_by(counts.stolen_indexes);
+        self.own.copied_indexes.inc_by(counts.copied_indexes);
+        self.own.nodes_lost.inc_by(counts.nodes_lost);
     }
 
-    pub(crate) fn wrote(&self, kind: &'static str, result: &'static str) {
-        self.writes.get_or_create(&WriteLabels { kind, result }).inc();
+    /// A plan was carried out and its answers taken in.
+    pub(crate) fn ended_round(&self, from: Instant) {
+        self.own.round_seconds.observe(from.elapsed().as_secs_f64());
     }
 
-    pub(crate) fn set_jobs(&self, states: impl IntoIterator<Item = (String, i64)>) {
-        self.jobs.clear();
-        for (state, count) in states {
-            self.jobs.get_or_create(&StateLabel { state }).set(count);
+    pub(crate) fn wrote(&self, kind: &'static str, result: &'static str, took: Duration) {
+        self.own.writes.get_or_create(&WriteLabels { kind, result }).inc();
+        self.own.write_seconds.get_or_create(&KindLabel { kind }).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn finished(&self, succeeded: u64, failed: u64) {
+        for (outcome, count) in [("Succeeded", succeeded), ("Failed", failed)] {
+            if count > 0 {
+                self.own.finished.get_or_create(&OutcomeLabel { outcome }).inc_by(count);
+            }
         }
     }
 
-    fn page(&self) -> Result<String, std::fmt::Error> {
-        let mut page = String::new();
-        text::encode(&mut page, &self.registry)?;
-        Ok(page)
+    pub(crate) fn dropped_event(&self) {
+        self.own.events_dropped.inc();
     }
-}
 
-/// Binds the address of the metrics page, so that a taken port is an error at start.
-pub(crate) async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await?;
-    tracing::info!(address = %listener.local_addr()?, "serving metrics");
-    Ok(listener)
-}
-
-/// Serves `/metrics` for ever.
-pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>) {
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "metrics connection not accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
+    pub(crate) fn set_census(&self, census: Census) {
+        let set = |family: &Family<StateLabel, Gauge>, counts: BTreeMap<String, i64>| {
+            family.clear();
+            for (state, count) in counts {
+                family.get_or_create(&StateLabel { state }).set(count);
             }
         };
-        let metrics = Arc::clone(&metrics);
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = answer(&request, &metrics);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_MAX);
-            if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
-                tracing::debug!(%error, "metrics connection ended");
+        set(&self.own.jobs, census.jobs);
+        set(&self.own.nodes, census.nodes);
+        let waiting = [("Pending".to_owned(), census.pending), ("Running".to_owned(), census.running)];
+        set(&self.own.subtasks, waiting.into());
+        self.own.assignments.set(census.assignments);
+    }
+
+    pub(crate) fn set_leader(&self, holder: Option<&str>, leads: bool) {
+        self.own.leading.set(i64::from(leads));
+        let mut health = self.health();
+        health.leads = leads;
+        if health.holder.as_deref() != holder {
+            self.own.leader.clear();
+            if let Some(holder) = holder {
+                self.own.leader.get_or_create(&HolderLabel { holder: holder.to_owned() }).set(1);
             }
-        });
+            health.holder = holder.map(str::to_owned);
+        }
+    }
+
+    pub(crate) fn set_synced(&self) {
+        self.health().is_synced = true;
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
-    let (status, body) = match request.uri().path() {
-        "/metrics" => match metrics.page() {
-            Ok(page) => (StatusCode::OK, page),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-        },
-        "/livez" | "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
-        _ => (StatusCode::NOT_FOUND, "there is only /metrics and /livez\n".to_owned()),
-    };
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    if request.uri().path() == "/metrics" {
-        let kind = header::HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+impl Own {
+    fn register(&self, r: &mut Registry) {
+        let unit = || Unit::Seconds;
+        r.register_with_unit("plan", "Time to decide one plan", unit(), self.plan_seconds.clone());
+        r.register_with_unit("snapshot", "Time to make one plan's snapshot", unit(), self.snapshot_seconds.clone());
+        let round = "Time from a plan's snapshot to the answers to its writes";
+        r.register_with_unit("round", round, unit(), self.round_seconds.clone());
+        let write = "Time of one write to the API server, by kind";
+        r.register_with_unit("write", write, unit(), self.write_seconds.clone());
+        r.register("grants", "Assignments that were given more indexes", self.grants.clone());
+        r.register(
+            "granted_indexes",
+            "Indexes that plans gave out, whether or not the write succeeded",
+            self.granted_indexes.clone(),
+        );
+        r.register("retries", "Indexes given out once more after a failure", self.retries.clone());
+        r.register("steals", "Times that work was recalled from a busy node for an idle one", self.steals.clone());
+        r.register("stolen_indexes", "Indexes recalled from busy nodes", self.stolen_indexes.clone());
+        let copied = "Indexes given to a second node because the first is stuck with them";
+        r.register("copied_indexes", copied, self.copied_indexes.clone());
+        r.register("nodes_lost", "Nodes found lost", self.nodes_lost.clone());
+        r.register("writes", "Writes to the API server, by kind and result", self.writes.clone());
+        r.register("jobs", "Jobs by state", self.jobs.clone());
+        r.register("nodes", "Nodes by readiness", self.nodes.clone());
+        let queue = "Subtasks of unfinished jobs: not given out yet (Pending), or given to a node (Running)";
+        r.register("subtasks", queue, self.subtasks.clone());
+        let finished = "Subtasks that ended while this reconciler watched, by outcome";
+        r.register("finished_subtasks", finished, self.finished.clone());
+        r.register("assignments", "Assignments in the cache", self.assignments.clone());
+        r.register("leading", "1 while this reconciler leads", self.leading.clone());
+        r.register("leader", "1 for the identity of the reconciler that leads", self.leader.clone());
+        let dropped = "Events not recorded because too many waited";
+        r.register("events_dropped", dropped, self.events_dropped.clone());
     }
-    response
+}
+
+impl daemon::page::Source for Metrics {
+    fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// A reconciler that stands by is ready too: ready to take over.
+    fn ready(&self) -> Result<String, String> {
+        let health = self.health();
+        let holder = health.holder.as_deref().unwrap_or("nobody");
+        match (health.is_synced, health.leads) {
+            (false, _) => Err("the caches are not filled yet; the API server may be away".to_owned()),
+            (true, true) => Ok(format!("ok: leading as {holder}")),
+            (true, false) => Ok(format!("ok: standing by, {holder} leads")),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use daemon::page::Source as _;
+
     use super::*;
+
+    fn page(metrics: &Metrics) -> String {
+        daemon::text::answer(metrics.registry(), None).unwrap().1
+    }
 
     #[test]
     fn names_follow_prometheus() {
         let metrics = Metrics::new();
-        metrics.planned(Instant::now(), Counts { retries: 3, ..Counts::default() });
-        metrics.wrote("job_status", "ok");
-        metrics.set_jobs([("Running".to_owned(), 2)]);
-        let page = metrics.page().unwrap();
+        metrics.planned(Duration::ZERO, Duration::ZERO, Counts { retries: 3, ..Counts::default() });
+        metrics.wrote("job_status", "ok", Duration::from_millis(3));
+        metrics.finished(5, 0);
+        let jobs = [("Running".to_owned(), 2)].into();
+        metrics.set_census(Census { jobs, pending: 7, ..Census::default() });
+        let page = page(&metrics);
         for line in [
             "pd_reconciler_plan_seconds_count 1",
             "pd_reconciler_retries_total 3",
             r#"pd_reconciler_writes_total{kind="job_status",result="ok"} 1"#,
+            r#"pd_reconciler_write_seconds_count{kind="job_status"} 1"#,
             r#"pd_reconciler_jobs{state="Running"} 2"#,
+            r#"pd_reconciler_subtasks{state="Pending"} 7"#,
+            r#"pd_reconciler_finished_subtasks_total{outcome="Succeeded"} 5"#,
+            r#"pd_reconciler_finished_subtasks_total{outcome="Failed"} 0"#,
         ] {
             assert!(page.contains(line), "{line} is missing in\n{page}");
         }
+    }
+
+    #[test]
+    fn the_leader_is_told_in_both_places() {
+        let metrics = Metrics::new();
+        assert!(metrics.ready().is_err());
+        metrics.set_synced();
+        metrics.set_leader(Some("a_1"), false);
+        assert_eq!(metrics.ready().unwrap(), "ok: standing by, a_1 leads");
+        metrics.set_leader(Some("b_2"), true);
+        assert_eq!(metrics.ready().unwrap(), "ok: leading as b_2");
+        let page = page(&metrics);
+        assert!(page.contains("pd_reconciler_leading 1") && page.contains(r#"pd_reconciler_leader{holder="b_2"} 1"#));
+        assert!(!page.contains("a_1"), "{page}");
     }
 }

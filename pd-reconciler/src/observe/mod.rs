@@ -11,27 +11,47 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use pd_plan::{JobFacts, Memory, NodeFacts, Plan, Readiness, Snapshot};
-use schemas::{Assignment, Job, condition, job::conditions, well_known};
+use pd_plan::{
+    Effect, History, JobFacts, NodeFacts, NodeMemory, Plan, QueueFacts, Readiness, Snapshot, Taint, expires_at,
+};
+use schemas::{Assignment, Job, Queue, condition, job::conditions, validation, well_known};
 
-use self::shelf::Shelf;
+use self::shelf::{Key, Shelf, key};
 pub(crate) use self::watch::{Observed, start};
+use crate::metrics::Census;
 
 /// Taint by which `pdctl drain` asks for what a node has not started.
 const TAINT_DRAIN: &str = "processdistro.dev/drain";
 
-/// Everything observed so far.
+/// Everything observed so far, and the parts of the last snapshot: a plan a few times a second over a thousand nodes
+/// cannot afford to make them all anew.
 #[derive(Default)]
 pub(crate) struct View {
     jobs: Shelf<Job>,
     assignments: Shelf<Assignment>,
     nodes: Shelf<Node>,
+    queues: Shelf<Queue>,
     leases: Leases,
     /// When each node, by UID, was first seen.
     seen: BTreeMap<String, Timestamp>,
-    memories: BTreeMap<String, Memory>,
-    /// UIDs of jobs that are over and for which nothing is left to do.
-    settled: BTreeSet<String>,
+    /// The assignments by their job's UID.
+    by_job: BTreeMap<String, BTreeMap<Key, Arc<Assignment>>>,
+    /// What the plan reads of each open job, by UID; away while a plan is being made.
+    open: BTreeMap<String, JobFacts>,
+    /// UIDs of jobs that changed, or whose assignments did, since the last snapshot.
+    changed_jobs: BTreeSet<String>,
+    /// What the plan reads of the nodes; empty when it has to be made anew, and while a plan is being made.
+    node_facts: Vec<NodeFacts>,
+    /// What the last plan knew of earlier jobs' rates.
+    history: History,
+    /// What the last plan wanted remembered of the nodes.
+    node_memories: BTreeMap<String, NodeMemory>,
+    /// UIDs of jobs that are set aside and when they go.
+    expiring: BTreeMap<String, Timestamp>,
+    /// When the last snapshot was made.
+    looked_at: Timestamp,
+    /// Subtasks that succeeded and failed by what we wrote since this was last asked.
+    finished: (u64, u64),
 }
 
 /// Which leases were renewed when, by our clock.
@@ -48,12 +68,16 @@ pub(crate) enum Written {
     Job(Box<Job>),
     Assignment(Box<Assignment>),
     Node(Box<Node>),
+    /// It was deleted.
+    NoAssignment(Box<Assignment>),
+    /// It was deleted.
+    NoJob(Arc<Job>),
 }
 
 impl View {
     /// True once everything was listed once: before that absence means nothing.
     pub(crate) fn is_synced(&self) -> bool {
-        self.jobs.is_synced() && self.assignments.is_synced() && self.nodes.is_synced()
+        self.jobs.is_synced() && self.assignments.is_synced() && self.nodes.is_synced() && self.queues.is_synced()
     }
 
     pub(crate) fn node(&self, name: &str) -> Option<&Arc<Node>> {
@@ -66,17 +90,20 @@ impl View {
         let is_news = match observed {
             Observed::Job(event) => {
                 let changed = self.jobs.take(*event);
-                self.unsettle(changed.iter().filter_map(|job| job.metadata.uid.as_deref()))
+                self.meet_jobs(&changed);
+                !changed.is_empty()
             }
             Observed::Assignment(event) => {
                 let changed = self.assignments.take(*event);
-                self.unsettle(changed.iter().map(|assignment| assignment.spec.job.uid.as_str()))
+                self.meet_assignments(&changed);
+                !changed.is_empty()
             }
             Observed::Node(event) => {
                 let changed = self.nodes.take(*event);
-                self.meet(&changed, now);
+                self.meet_nodes(&changed, now);
                 !changed.is_empty()
             }
+            Observed::Queue(event) => !self.queues.take(*event).is_empty(),
             Observed::Leases(at, leases) => self.leases.listed(at, leases, lost_after, &self.nodes),
             Observed::NoLeases => {
                 self.leases.broken();
@@ -90,29 +117,64 @@ impl View {
     pub(crate) fn wrote(&mut self, written: Written) {
         match written {
             Written::Job(job) => {
+                let (namespace, name) = key(&*job);
+                let before = self.jobs.get(&namespace, &name).map_or((0, 0), |old| ended(old));
+                let (succeeded, failed) = ended(&job);
+                self.finished.0 += succeeded.saturating_sub(before.0);
+                self.finished.1 += failed.saturating_sub(before.1);
                 let changed = self.jobs.put(*job);
-                self.unsettle(changed.iter().filter_map(|job| job.metadata.uid.as_deref()));
+                self.meet_jobs(&changed);
             }
             Written::Assignment(assignment) => {
                 let changed = self.assignments.put(*assignment);
-                self.unsettle(changed.iter().map(|assignment| assignment.spec.job.uid.as_str()));
+                self.meet_assignments(&changed);
             }
-            Written::Node(node) => drop(self.nodes.put(*node)),
+            Written::Node(node) => {
+                let changed = self.nodes.put(*node);
+                if !changed.is_empty() {
+                    self.node_facts.clear();
+                }
+            }
+            Written::NoAssignment(assignment) => {
+                let gone = self.assignments.forget(&assignment);
+                self.meet_assignments(&gone);
+            }
+            Written::NoJob(job) => {
+                let gone = self.jobs.forget(&job);
+                self.meet_jobs(&gone);
+            }
         }
     }
 
-    /// Forgets what is known to be over about these jobs; true when there were any.
-    fn unsettle<'a>(&mut self, uids: impl Iterator<Item = &'a str>) -> bool {
-        let mut any = false;
-        for uid in uids {
-            self.settled.remove(uid);
-            any = true;
+    fn meet_jobs(&mut self, changed: &[Arc<Job>]) {
+        self.changed_jobs.extend(changed.iter().filter_map(|job| job.metadata.uid.clone()));
+    }
+
+    /// Keeps the assignments sorted by their jobs. What changed may be what is gone.
+    fn meet_assignments(&mut self, changed: &[Arc<Assignment>]) {
+        for assignment in changed {
+            let (key, uid) = (key(&**assignment), &assignment.spec.job.uid);
+            if let Some(group) = self.by_job.get_mut(uid) {
+                group.remove(&key);
+                if group.is_empty() {
+                    self.by_job.remove(uid);
+                }
+            }
+            self.changed_jobs.insert(uid.clone());
+            if let Some(current) = self.assignments.get(&key.0, &key.1) {
+                let uid = current.spec.job.uid.clone();
+                self.by_job.entry(uid.clone()).or_default().insert(key, Arc::clone(current));
+                self.changed_jobs.insert(uid);
+            }
         }
-        any
     }
 
     /// Keeps the moment at which each node was first seen.
-    fn meet(&mut self, changed: &[Arc<Node>], now: Timestamp) {
+    fn meet_nodes(&mut self, changed: &[Arc<Node>], now: Timestamp) {
+        if changed.is_empty() {
+            return;
+        }
+        self.node_facts.clear();
         for uid in changed.iter().filter_map(|node| node.metadata.uid.clone()) {
             self.seen.entry(uid).or_insert(now);
         }
@@ -120,41 +182,86 @@ impl View {
         self.seen.retain(|uid, _| nodes.contains(uid.as_str()));
     }
 
-    /// What the plan reads.
-    pub(crate) fn snapshot(&self, now: Timestamp, lost_after: Duration) -> Snapshot {
-        let uid_of = |job: &Job| job.metadata.uid.clone().unwrap_or_default();
-        let open = self.jobs.values().filter(|job| !self.settled.contains(&uid_of(job)));
-        let mut jobs: BTreeMap<String, JobFacts> = open
-            .map(|job| {
-                let memory = self.memories.get(&uid_of(job)).cloned().unwrap_or_default();
-                (uid_of(job), JobFacts { job: Arc::clone(job), assignments: vec![], memory })
-            })
-            .collect();
-        for assignment in self.assignments.values() {
-            if let Some(facts) = jobs.get_mut(&assignment.spec.job.uid) {
-                facts.assignments.push(Arc::clone(assignment));
-            }
+    /// What the plan reads. It has to come back by `remember` before the next one is asked for.
+    pub(crate) fn snapshot(&mut self, now: Timestamp, lost_after: Duration) -> Snapshot {
+        self.looked_at = now;
+        let expired = self.expiring.extract_if(.., |_, at| *at <= now).map(|(uid, _)| uid);
+        self.changed_jobs.extend(expired);
+        self.open_changed();
+        if self.node_facts.is_empty() {
+            self.node_facts = self.nodes.values().filter_map(|node| self.facts(node, now)).collect();
         }
+        let mut nodes = std::mem::take(&mut self.node_facts);
+        for facts in &mut nodes {
+            facts.heard = self.leases.heard(&facts.name);
+        }
+        let finished = self.depended_on();
         Snapshot {
             watching_since: self.leases.watching_since(now, lost_after),
-            nodes: self.nodes.values().filter_map(|node| self.facts(node, now)).collect(),
-            jobs: jobs.into_values().collect(),
+            nodes,
+            jobs: std::mem::take(&mut self.open).into_values().collect(),
+            history: std::mem::take(&mut self.history),
+            queues: self.queues.values().filter_map(|queue| queue_facts(queue)).collect(),
+            finished,
+            node_memories: std::mem::take(&mut self.node_memories),
+        }
+    }
+
+    /// The jobs that are over and that an open one depends on.
+    fn depended_on(&self) -> Vec<Arc<Job>> {
+        let mut found: BTreeMap<Key, Arc<Job>> = BTreeMap::new();
+        for facts in self.open.values().filter(|facts| !is_over(&facts.job)) {
+            let namespace = facts.job.metadata.namespace.clone().unwrap_or_default();
+            for name in validation::dependencies(&facts.job.spec) {
+                let job = self.jobs.get(&namespace, name);
+                if let Some(job) = job.filter(|job| is_over(job)) {
+                    found.insert((namespace.clone(), name.to_owned()), Arc::clone(job));
+                }
+            }
+        }
+        found.into_values().collect()
+    }
+
+    /// When a job that is set aside goes.
+    pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
+        self.expiring.values().min().copied()
+    }
+
+    /// Makes the facts of the jobs that changed anew. A job that is over is looked at again when something of it
+    /// changes, and set aside again when there is nothing to do.
+    fn open_changed(&mut self) {
+        if self.changed_jobs.is_empty() {
+            return;
+        }
+        let changed = std::mem::take(&mut self.changed_jobs);
+        let known = self.jobs.values().filter_map(|job| Some((job.metadata.uid.as_deref()?, job)));
+        let known: BTreeMap<&str, &Arc<Job>> = known.filter(|(uid, _)| changed.contains(*uid)).collect();
+        for uid in &changed {
+            let Some(job) = known.get(uid.as_str()) else {
+                self.open.remove(uid);
+                continue;
+            };
+            let memory = self.open.remove(uid).map(|facts| facts.memory).unwrap_or_default();
+            let assignments = self.by_job.get(uid).map(|group| group.values().cloned().collect());
+            let facts = JobFacts { job: Arc::clone(job), assignments: assignments.unwrap_or_default(), memory };
+            self.open.insert(uid.clone(), facts);
         }
     }
 
     fn facts(&self, node: &Node, now: Timestamp) -> Option<NodeFacts> {
         let meta = &node.metadata;
         let (name, uid) = (meta.name.clone()?, meta.uid.clone()?);
-        let spec = node.spec.as_ref();
+        let (spec, annotations) = (node.spec.as_ref(), meta.annotations.as_ref());
         let taints = || spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-        let keeps_away = taints().any(|taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute"));
         let is_cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
         Some(NodeFacts {
             labels: meta.labels.clone().unwrap_or_default(),
             slots: slots(node),
             ready: readiness(node),
-            schedulable: !is_cordoned && !keeps_away && meta.deletion_timestamp.is_none(),
+            schedulable: !is_cordoned && meta.deletion_timestamp.is_none(),
             draining: taints().any(|taint| taint.key == TAINT_DRAIN),
+            taints: taints().filter(|taint| taint.key != TAINT_DRAIN).filter_map(taint_facts).collect(),
+            idle_reason: annotations.and_then(|all| all.get(well_known::ANNOTATION_IDLE_REASON)).cloned(),
             seen: self.seen.get(&uid).copied().unwrap_or(now),
             heard: self.leases.heard(&name),
             name,
@@ -162,31 +269,64 @@ impl View {
         })
     }
 
-    /// Keeps what the plan wants remembered, and sets jobs aside that are over.
-    pub(crate) fn remember(&mut self, snapshot: &Snapshot, plan: &Plan) {
-        self.memories.clone_from(&plan.memories);
+    /// Takes the snapshot back, keeps what the plan wants remembered, and sets jobs aside that are over.
+    pub(crate) fn remember(&mut self, snapshot: Snapshot, plan: &mut Plan) {
         let busy: BTreeSet<&str> = plan.actions.iter().filter_map(pd_plan::Action::uid).collect();
-        for facts in &snapshot.jobs {
-            let uid = facts.job.metadata.uid.as_deref().unwrap_or_default();
-            if is_over(&facts.job) && !busy.contains(uid) {
-                self.settled.insert(uid.to_owned());
+        for mut facts in snapshot.jobs {
+            let uid = facts.job.metadata.uid.clone().unwrap_or_default();
+            // One whose time is over and that stays nevertheless is looked at each time.
+            let expiry = expires_at(&facts.job);
+            let is_overdue = expiry.is_some_and(|at| at <= self.looked_at);
+            if is_over(&facts.job) && !busy.contains(uid.as_str()) && !is_overdue {
+                self.expiring.extend(expiry.map(|at| (uid, at)));
+                continue;
             }
+            facts.memory = plan.memories.remove(&uid).unwrap_or_default();
+            self.open.insert(uid, facts);
         }
-        if self.settled.len() > self.jobs.values().count() {
-            let known: BTreeSet<&str> = self.jobs.values().filter_map(|job| job.metadata.uid.as_deref()).collect();
-            self.settled.retain(|uid| known.contains(uid.as_str()));
-        }
+        self.node_facts = snapshot.nodes;
+        self.history = std::mem::take(&mut plan.history);
+        self.node_memories = std::mem::take(&mut plan.node_memories);
     }
 
-    /// The state of every job, for metrics.
-    pub(crate) fn states(&self) -> BTreeMap<String, i64> {
-        let mut states = BTreeMap::new();
-        for job in self.jobs.values() {
-            let state = job.status.as_ref().and_then(|status| status.state.clone());
-            *states.entry(state.unwrap_or_else(|| "New".into())).or_default() += 1;
-        }
-        states
+    /// True when the plan reads of this job.
+    pub(crate) fn is_open(&self, job_uid: &str) -> bool {
+        self.open.contains_key(job_uid)
     }
+
+    /// What there is, for metrics.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census::default();
+        for job in self.jobs.values() {
+            let state = job.status.as_ref().and_then(|status| status.state.as_deref());
+            *census.jobs.entry(state.unwrap_or("New").to_owned()).or_default() += 1;
+            if let Some(status) = job.status.as_ref().filter(|_| !is_over(job)) {
+                census.pending = census.pending.saturating_add_unsigned(status.subtasks.pending);
+                census.running = census.running.saturating_add_unsigned(status.subtasks.running);
+            }
+        }
+        census.nodes = ["Ready", "NotReady", "Lost"].map(|state| (state.to_owned(), 0)).into();
+        for node in self.nodes.values() {
+            let state = match readiness(node) {
+                Readiness::True => "Ready",
+                Readiness::False | Readiness::Absent => "NotReady",
+                Readiness::Unknown => "Lost",
+            };
+            *census.nodes.entry(state.to_owned()).or_default() += 1;
+        }
+        census.assignments = self.by_job.values().map(BTreeMap::len).sum::<usize>() as i64;
+        census
+    }
+
+    /// Subtasks that succeeded and failed by what we wrote since this was last asked.
+    pub(crate) fn take_finished(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.finished)
+    }
+}
+
+/// How many subtasks of a job have succeeded and failed.
+fn ended(job: &Job) -> (u64, u64) {
+    job.status.as_ref().map_or((0, 0), |status| (status.subtasks.succeeded, status.subtasks.failed))
 }
 
 impl Leases {
@@ -241,6 +381,20 @@ fn is_over(job: &Job) -> bool {
         condition::is_true(&status.conditions, conditions::COMPLETE)
             || condition::is_true(&status.conditions, conditions::FAILED)
     })
+}
+
+/// What the plan reads of a queue.
+fn queue_facts(queue: &Queue) -> Option<QueueFacts> {
+    let quota = queue.spec.quota.unwrap_or_default();
+    let name = queue.metadata.name.clone()?;
+    Some(QueueFacts { name, weight: queue.spec.weight, slots: quota.slots, jobs: quota.jobs })
+}
+
+/// What the plan reads of a taint; none for an effect that Kubernetes does not know.
+fn taint_facts(taint: &k8s_openapi::api::core::v1::Taint) -> Option<Taint> {
+    let effects = [Effect::NoSchedule, Effect::PreferNoSchedule, Effect::NoExecute];
+    let effect = effects.into_iter().find(|effect| effect.name() == taint.effect)?;
+    Some(Taint { key: taint.key.clone(), value: taint.value.clone().unwrap_or_default(), effect })
 }
 
 /// How many subtasks the node runs at once.

@@ -65,6 +65,11 @@ impl<K: Resource + Clone> Shelf<K> {
         vec![object]
     }
 
+    /// Takes one object out that we deleted; itself, if it is still here.
+    pub(crate) fn forget(&mut self, object: &K) -> Vec<Arc<K>> {
+        self.drop_deleted(object)
+    }
+
     fn drop_deleted(&mut self, object: &K) -> Vec<Arc<K>> {
         let key = key(object);
         let is_gone = |old: &Arc<K>| old.meta().uid == object.meta().uid || is_newer(object, old);
@@ -97,7 +102,8 @@ impl<K: Resource + Clone> Shelf<K> {
     }
 }
 
-fn key<K: Resource>(object: &K) -> Key {
+/// Where an object stands on its shelf.
+pub(crate) fn key<K: Resource>(object: &K) -> Key {
     let meta = object.meta();
     (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }

@@ -73,3 +73,119 @@ fn a_renewal_wakes_the_plan_only_for_a_node_that_is_not_ready() {
     view.nodes.put(lost);
     assert!(take(&mut view, 2, "z"));
 }
+
+fn job(version: u64, state: Option<&str>) -> Job {
+    let conditions = state.map(|type_| {
+        json!({"type": type_, "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    });
+    serde_json::from_value(json!({
+        "apiVersion": "processdistro.dev/v1",
+        "kind": "Job",
+        "metadata": {"name": "j", "namespace": "n", "uid": "ju", "resourceVersion": version.to_string()},
+        "spec": {"task": {"name": "noop"}},
+        "status": {
+            "conditions": Vec::from_iter(conditions),
+            "subtasks": {"total": 9, "succeeded": version, "failed": 0, "running": 0, "pending": 9 - version},
+        },
+    }))
+    .unwrap()
+}
+
+fn assignment(name: &str, job_uid: &str, version: u64) -> Assignment {
+    serde_json::from_value(json!({
+        "apiVersion": "processdistro.dev/v1",
+        "kind": "Assignment",
+        "metadata": {"name": name, "namespace": "n", "uid": name, "resourceVersion": version.to_string()},
+        "spec": {
+            "job": {"name": "j", "uid": job_uid}, "nodeName": "a", "nodeUid": "u",
+            "work": {
+                "module": format!("sha256:{}", "0".repeat(64)), "memory": "1Mi", "subtaskTimeout": "1s",
+            },
+        },
+    }))
+    .unwrap()
+}
+
+fn round(view: &mut View) -> Vec<(String, usize)> {
+    let snapshot = view.snapshot(at(0), LOST_AFTER);
+    let seen = snapshot.jobs.iter().map(|facts| (facts.job.metadata.uid.clone().unwrap(), facts.assignments.len()));
+    let seen = seen.collect();
+    view.remember(snapshot, &mut Plan::default());
+    seen
+}
+
+#[test]
+fn a_snapshot_follows_every_change_of_a_job_and_of_its_assignments() {
+    use kube::runtime::watcher::Event;
+    let mut view = View::default();
+    view.take(Observed::Job(Box::new(Event::Apply(job(1, None)))), at(0), LOST_AFTER);
+    view.wrote(Written::Assignment(Box::new(assignment("x", "ju", 2))));
+    view.take(Observed::Assignment(Box::new(Event::Apply(assignment("y", "ju", 3)))), at(0), LOST_AFTER);
+    view.take(Observed::Assignment(Box::new(Event::Apply(assignment("z", "other", 3)))), at(0), LOST_AFTER);
+    assert_eq!(round(&mut view), [("ju".to_owned(), 2)]);
+    assert_eq!(round(&mut view), [("ju".to_owned(), 2)], "without news it is the same");
+    view.take(Observed::Assignment(Box::new(Event::Delete(assignment("x", "ju", 4)))), at(0), LOST_AFTER);
+    assert_eq!(round(&mut view), [("ju".to_owned(), 1)]);
+    view.take(Observed::Job(Box::new(Event::Delete(job(5, None)))), at(0), LOST_AFTER);
+    assert!(round(&mut view).is_empty());
+}
+
+#[test]
+fn a_job_that_is_over_is_set_aside_until_something_of_it_changes() {
+    let mut view = View::default();
+    view.wrote(Written::Job(Box::new(job(1, None))));
+    view.wrote(Written::Job(Box::new(job(4, Some("Complete")))));
+    assert_eq!(view.take_finished(), (4, 0));
+    assert_eq!(round(&mut view).len(), 1, "the plan may have something left to do");
+    assert!(round(&mut view).is_empty());
+    view.wrote(Written::Assignment(Box::new(assignment("x", "ju", 5))));
+    assert_eq!(round(&mut view), [("ju".to_owned(), 1)]);
+    assert!(round(&mut view).is_empty());
+}
+
+#[test]
+fn a_job_that_is_set_aside_comes_back_when_its_time_is_over() {
+    let mut view = View::default();
+    let mut over = job(4, Some("Complete"));
+    over.spec.ttl_after_finished = Some("10s".parse().unwrap());
+    over.status.as_mut().unwrap().completion_time = Some(at(100));
+    view.wrote(Written::Job(Box::new(over.clone())));
+    assert_eq!(round(&mut view).len(), 1);
+    assert_eq!((round(&mut view), view.next_expiry()), (vec![], Some(at(110))));
+    let snapshot = view.snapshot(at(110), LOST_AFTER);
+    assert_eq!(snapshot.jobs.len(), 1);
+    view.remember(snapshot, &mut Plan::default());
+    assert_eq!(view.next_expiry(), None, "it is looked at each time from now on");
+    view.wrote(Written::NoJob(Arc::new(over)));
+    assert_eq!(round(&mut view), []);
+}
+
+#[test]
+fn a_job_that_is_over_is_shown_to_those_that_depend_on_it() {
+    let mut view = View::default();
+    view.wrote(Written::Job(Box::new(job(4, Some("Complete")))));
+    assert_eq!(round(&mut view).len() + round(&mut view).len(), 1);
+    let mut other = job(5, None);
+    (other.metadata.name, other.metadata.uid) = (Some("other".into()), Some("ou".into()));
+    other.spec.depends_on = vec!["j".into()];
+    view.wrote(Written::Job(Box::new(other)));
+    let snapshot = view.snapshot(at(0), LOST_AFTER);
+    assert_eq!((snapshot.jobs.len(), snapshot.finished.len()), (1, 1));
+    assert_eq!(snapshot.finished[0].metadata.name.as_deref(), Some("j"));
+}
+
+#[test]
+fn taints_are_read_but_the_one_that_drains_is_none() {
+    let mut tainted = node();
+    let taints = json!([
+        {"key": "gpu", "value": "yes", "effect": "NoSchedule"},
+        {"key": "processdistro.dev/drain", "effect": "NoExecute"},
+        {"key": "odd", "effect": "Sometimes"},
+    ]);
+    tainted.spec.as_mut().unwrap().taints = serde_json::from_value(taints).unwrap();
+    let mut view = View::default();
+    view.wrote(Written::Node(Box::new(tainted)));
+    let snapshot = view.snapshot(at(0), LOST_AFTER);
+    let expected = Taint { key: "gpu".into(), value: "yes".into(), effect: Effect::NoSchedule };
+    assert_eq!(snapshot.nodes[0].taints, [expected]);
+}

@@ -8,21 +8,22 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node};
 use kube::{
-    Api, Client, Resource,
+    Api, Resource,
     api::ListParams,
     runtime::{WatchStreamExt as _, utils::Backoff, watcher},
 };
-use schemas::{Assignment, Job, well_known};
+use schemas::{Assignment, Job, Queue, well_known};
 use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
 
-use crate::clock::Clock;
+use crate::{clock::Clock, connection::Connection};
 
 /// News from the API server.
 pub(crate) enum Observed {
     Job(Box<watcher::Event<Job>>),
     Assignment(Box<watcher::Event<Assignment>>),
     Node(Box<watcher::Event<Node>>),
+    Queue(Box<watcher::Event<Queue>>),
     /// All node leases, as listed at a moment of our clock: name and the text of its renewTime.
     Leases(Timestamp, Vec<(String, String)>),
     /// Leases could not be listed.
@@ -39,24 +40,46 @@ const LEASES_EVERY_MAX: Duration = Duration::from_secs(1);
 const LEASES_EVERY_MIN: Duration = Duration::from_millis(100);
 
 /// Starts to watch; the tasks end with the set.
-pub(crate) fn start(client: &Client, clock: Clock, lost_after: Duration) -> (mpsc::Receiver<Observed>, JoinSet<()>) {
+pub(crate) fn start(
+    connection: &Connection,
+    clock: Clock,
+    lost_after: Duration,
+) -> (mpsc::Receiver<Observed>, JoinSet<()>) {
     let (news, receiver) = mpsc::channel(QUEUE_LENGTH_MAX);
     let mut tasks = JoinSet::new();
-    tasks.spawn(watch("jobs", Api::<Job>::all(client.clone()), news.clone(), |event| Observed::Job(Box::new(event))));
-    tasks.spawn(watch("assignments", Api::<Assignment>::all(client.clone()), news.clone(), |event| {
-        Observed::Assignment(Box::new(event))
-    }));
-    tasks
-        .spawn(watch("nodes", Api::<Node>::all(client.clone()), news.clone(), |event| Observed::Node(Box::new(event))));
-    tasks.spawn(list_leases(client.clone(), clock, lost_after, news));
+    let connection = || connection.clone();
+    tasks.spawn(watch("jobs", connection(), news.clone(), |event| Observed::Job(Box::new(event))));
+    tasks.spawn(watch("assignments", connection(), news.clone(), |event| Observed::Assignment(Box::new(event))));
+    tasks.spawn(watch("nodes", connection(), news.clone(), |event| Observed::Node(Box::new(event))));
+    tasks.spawn(watch("queues", connection(), news.clone(), |event| Observed::Queue(Box::new(event))));
+    tasks.spawn(list_leases(connection(), clock, lost_after, news));
     (receiver, tasks)
 }
 
+/// Watches all objects of one kind for ever, with whatever client is the current one.
 async fn watch<K>(
     what: &'static str,
-    api: Api<K>,
+    mut connection: Connection,
     news: mpsc::Sender<Observed>,
     wrap: impl Fn(watcher::Event<K>) -> Observed,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + for<'a> serde::Deserialize<'a> + 'static,
+{
+    loop {
+        let api: Api<K> = Api::all(connection.current());
+        tokio::select! {
+            () = follow(what, api, &news, &wrap) => return,
+            () = connection.changed() => {}
+        }
+    }
+}
+
+/// Ends only when nobody listens.
+async fn follow<K>(
+    what: &'static str,
+    api: Api<K>,
+    news: &mpsc::Sender<Observed>,
+    wrap: &impl Fn(watcher::Event<K>) -> Observed,
 ) where
     K: Resource + Clone + Debug + Send + for<'a> serde::Deserialize<'a> + 'static,
 {
@@ -74,12 +97,12 @@ async fn watch<K>(
     }
 }
 
-async fn list_leases(client: Client, clock: Clock, lost_after: Duration, news: mpsc::Sender<Observed>) {
-    let api: Api<Lease> = Api::namespaced(client, well_known::NODE_LEASE_NAMESPACE);
+async fn list_leases(connection: Connection, clock: Clock, lost_after: Duration, news: mpsc::Sender<Observed>) {
     let mut ticks = tokio::time::interval((lost_after / 5).clamp(LEASES_EVERY_MIN, LEASES_EVERY_MAX));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let api: Api<Lease> = Api::namespaced(connection.current(), well_known::NODE_LEASE_NAMESPACE);
         let parameters = ListParams::default();
         let answer = tokio::time::timeout(lost_after / 2, api.list(&parameters)).await;
         let observed = match answer {
