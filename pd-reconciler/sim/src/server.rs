@@ -1,0 +1,241 @@
+//! The simulated API server: objects with revisions, compare-and-swap, and the fences of the registry. It
+//! restarts without losing anything, as the real one does; what it sends gets lost on the way, not here.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use pd_plan::Readiness;
+use schemas::{Assignment, AssignmentStatus, Job, JobStatus};
+
+use crate::bug::Bug;
+
+/// A Node, as far as the plan reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NodeObject {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) slots: u32,
+    pub(crate) ready: Readiness,
+    /// Why it has nothing to do, as the reconciler wrote it down.
+    pub(crate) idle_reason: Option<String>,
+    pub(crate) version: u64,
+}
+
+/// One stored object.
+#[derive(Clone, Debug)]
+pub(crate) enum Object {
+    Job(Arc<Job>),
+    Assignment(Arc<Assignment>),
+    Node(Arc<NodeObject>),
+}
+
+/// One write.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    CreateAssignment(Box<Assignment>),
+    ReplaceAssignment(Box<Assignment>),
+    JobStatus {
+        job: Arc<Job>,
+        status: Box<JobStatus>,
+    },
+    NodeReady {
+        node: Arc<NodeObject>,
+        ready: bool,
+    },
+    /// A patch: whatever the revision.
+    NodeIdle {
+        node: Arc<NodeObject>,
+        reason: Option<String>,
+    },
+    /// A node's report: on the revision that it knows.
+    Report {
+        assignment: Arc<Assignment>,
+        status: Box<AssignmentStatus>,
+    },
+}
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Written(Object),
+    /// Somebody wrote before; with what is there now.
+    Conflict(Option<Object>),
+    /// Not taken, whatever the revision.
+    Refused,
+    /// Nobody knows: nothing came back in time.
+    Silence,
+}
+
+/// The server's state.
+#[derive(Debug, Default)]
+pub(crate) struct Server {
+    version: u64,
+    uids: u32,
+    pub(crate) jobs: BTreeMap<String, Arc<Job>>,
+    pub(crate) assignments: BTreeMap<String, Arc<Assignment>>,
+    pub(crate) nodes: BTreeMap<String, Arc<NodeObject>>,
+}
+
+impl Server {
+    fn next_version(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    /// Stores a user's job.
+    pub(crate) fn submit(&mut self, mut job: Job, at: Timestamp) -> Object {
+        let uid = job.metadata.uid.clone().unwrap_or_default();
+        job.metadata.creation_timestamp = Some(Time(at));
+        job.metadata.generation = Some(1);
+        job.metadata.resource_version = Some(self.next_version().to_string());
+        let job = Arc::new(job);
+        self.jobs.insert(uid, Arc::clone(&job));
+        Object::Job(job)
+    }
+
+    /// Stores a node that joins; one of the same name is replaced.
+    pub(crate) fn join(&mut self, name: &str, uid: &str, slots: u32) -> Object {
+        let node = NodeObject {
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            slots,
+            ready: Readiness::True,
+            idle_reason: None,
+            version: self.next_version(),
+        };
+        let node = Arc::new(node);
+        self.nodes.insert(name.to_owned(), Arc::clone(&node));
+        Object::Node(node)
+    }
+
+    /// Everything, or what one node watches.
+    pub(crate) fn list(&self, node: Option<&str>) -> Vec<Object> {
+        let is_meant = |assignment: &&Arc<Assignment>| node.is_none_or(|node| assignment.spec.node_name == node);
+        let assignments = self.assignments.values().filter(is_meant).cloned().map(Object::Assignment);
+        let jobs = self.jobs.values().filter(|_| node.is_none()).cloned().map(Object::Job);
+        let nodes = self.nodes.values().filter(|_| node.is_none()).cloned().map(Object::Node);
+        nodes.chain(jobs).chain(assignments).collect()
+    }
+
+    /// Carries out a write. The flag says whether anything was changed.
+    pub(crate) fn handle(&mut self, request: &Request, at: Timestamp, bug: Option<Bug>) -> (Answer, bool) {
+        match request {
+            Request::CreateAssignment(assignment) => self.create(assignment, at),
+            Request::ReplaceAssignment(assignment) => self.replace(assignment),
+            Request::JobStatus { job, status } => self.write_job_status(job, status),
+            Request::NodeReady { node, ready } => self.set_ready(node, *ready),
+            Request::NodeIdle { node, reason } => self.set_idle(node, reason.as_deref()),
+            Request::Report { assignment, status } => self.report(assignment, status, bug),
+        }
+    }
+
+    fn create(&mut self, assignment: &Assignment, at: Timestamp) -> (Answer, bool) {
+        let name = assignment.metadata.name.clone().unwrap_or_default();
+        if let Some(there) = self.assignments.get(&name) {
+            return (Answer::Conflict(Some(Object::Assignment(Arc::clone(there)))), false);
+        }
+        self.uids += 1;
+        let mut created = assignment.clone();
+        created.metadata.uid = Some(format!("a{}", self.uids));
+        created.metadata.creation_timestamp = Some(Time(at));
+        created.metadata.generation = Some(1);
+        created.status = None;
+        (self.store(name, created), true)
+    }
+
+    fn replace(&mut self, assignment: &Assignment) -> (Answer, bool) {
+        let name = assignment.metadata.name.clone().unwrap_or_default();
+        let Some(there) = self.assignments.get(&name) else { return (Answer::Conflict(None), false) };
+        if there.metadata.resource_version != assignment.metadata.resource_version {
+            return (Answer::Conflict(Some(Object::Assignment(Arc::clone(there)))), false);
+        }
+        if there.spec == assignment.spec {
+            return (Answer::Written(Object::Assignment(Arc::clone(there))), false);
+        }
+        let mut written = (**there).clone();
+        written.spec = assignment.spec.clone();
+        written.metadata.generation = written.metadata.generation.map(|generation| generation + 1);
+        (self.store(name, written), true)
+    }
+
+    fn report(&mut self, known: &Assignment, status: &AssignmentStatus, bug: Option<Bug>) -> (Answer, bool) {
+        let name = known.metadata.name.clone().unwrap_or_default();
+        let there = self.assignments.get(&name).filter(|there| there.metadata.uid == known.metadata.uid);
+        let Some(there) = there else { return (Answer::Refused, false) };
+        if status.node_uid != there.spec.node_uid && bug != Some(Bug::ForeignReport) {
+            return (Answer::Refused, false);
+        }
+        if there.metadata.resource_version != known.metadata.resource_version {
+            return (Answer::Conflict(Some(Object::Assignment(Arc::clone(there)))), false);
+        }
+        if there.status.as_ref() == Some(status) {
+            return (Answer::Written(Object::Assignment(Arc::clone(there))), false);
+        }
+        let mut written = (**there).clone();
+        written.status = Some(status.clone());
+        if bug == Some(Bug::ForeignReport)
+            && let Some(status) = &mut written.status
+        {
+            status.node_uid.clone_from(&written.spec.node_uid);
+        }
+        (self.store(name, written), true)
+    }
+
+    fn store(&mut self, name: String, mut assignment: Assignment) -> Answer {
+        assignment.metadata.resource_version = Some(self.next_version().to_string());
+        let assignment = Arc::new(assignment);
+        self.assignments.insert(name, Arc::clone(&assignment));
+        Answer::Written(Object::Assignment(assignment))
+    }
+
+    fn write_job_status(&mut self, job: &Job, status: &JobStatus) -> (Answer, bool) {
+        let uid = job.metadata.uid.clone().unwrap_or_default();
+        let Some(there) = self.jobs.get(&uid) else { return (Answer::Refused, false) };
+        if there.metadata.resource_version != job.metadata.resource_version {
+            return (Answer::Conflict(Some(Object::Job(Arc::clone(there)))), false);
+        }
+        let mut written = (**there).clone();
+        written.status = Some(status.clone());
+        written.metadata.resource_version = Some(self.next_version().to_string());
+        let written = Arc::new(written);
+        self.jobs.insert(uid, Arc::clone(&written));
+        (Answer::Written(Object::Job(written)), true)
+    }
+
+    fn set_idle(&mut self, node: &NodeObject, reason: Option<&str>) -> (Answer, bool) {
+        let version = self.version + 1;
+        let Some(there) = self.nodes.get_mut(&node.name).filter(|there| there.uid == node.uid) else {
+            return (Answer::Conflict(None), false);
+        };
+        self.version = version;
+        *there = Arc::new(NodeObject { idle_reason: reason.map(str::to_owned), version, ..(**there).clone() });
+        (Answer::Written(Object::Node(Arc::clone(there))), true)
+    }
+
+    fn set_ready(&mut self, node: &NodeObject, ready: bool) -> (Answer, bool) {
+        let version = self.version + 1;
+        let Some(there) = self.nodes.get_mut(&node.name).filter(|there| there.uid == node.uid) else {
+            return (Answer::Conflict(None), false);
+        };
+        if there.version != node.version {
+            return (Answer::Conflict(Some(Object::Node(Arc::clone(there)))), false);
+        }
+        self.version = version;
+        let ready = if ready { Readiness::True } else { Readiness::Unknown };
+        *there = Arc::new(NodeObject { ready, version, ..(**there).clone() });
+        (Answer::Written(Object::Node(Arc::clone(there))), true)
+    }
+}
+
+impl Object {
+    /// Its revision.
+    pub(crate) fn version(&self) -> u64 {
+        let parse = |version: &Option<String>| version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
+        match self {
+            Self::Job(job) => parse(&job.metadata.resource_version),
+            Self::Assignment(assignment) => parse(&assignment.metadata.resource_version),
+            Self::Node(node) => node.version,
+        }
+    }
+}
