@@ -9,4 +9,6 @@ pub mod pki;
 pub mod server;
 pub mod store;
 
+#[cfg(feature = "hostile")]
+pub use api::hostile;
 pub use server::{Server, run};

@@ -12,7 +12,7 @@ use axum::{
 };
 use http::Method;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
@@ -35,9 +35,15 @@ const RESOURCES: &[&str] = &[
     "events",
     "pods",
     "leases",
+    "configmaps",
+    "secrets",
+    "services",
+    "poddisruptionbudgets",
     "certificatesigningrequests",
     "selfsubjectreviews",
     "selfsubjectaccessreviews",
+    "selfsubjectrulesreviews",
+    "subjectaccessreviews",
     "artifacts",
 ];
 
@@ -63,7 +69,6 @@ pub struct Metrics {
     in_flight: Gauge,
     /// Open connections.
     pub(crate) connections: Gauge,
-    resident_memory: Gauge,
 }
 
 fn request_histogram() -> Histogram {
@@ -71,31 +76,25 @@ fn request_histogram() -> Histogram {
 }
 
 impl Metrics {
-    /// Content type of `encode`'s text.
-    pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
     /// All metrics at zero.
     pub fn new(store: &StoreStats) -> Self {
-        let mut registry = Registry::with_prefix("pd_apiserver");
         let requests = Family::default();
         let latency = Family::new_with_constructor(request_histogram as fn() -> Histogram);
-        let (in_flight, connections, resident_memory) = (Gauge::default(), Gauge::default(), Gauge::default());
-        registry.register("requests", "Requests by verb, resource and status code", requests.clone());
-        let help = "Time from a request's head to the head of its answer";
-        registry.register("request_duration_seconds", help, latency.clone());
-        registry.register("requests_in_flight", "Requests whose answer has not begun", in_flight.clone());
-        registry.register("connections", "Open connections", connections.clone());
-        registry.register("resident_memory_bytes", "Memory of this process", resident_memory.clone());
-        store.register(&mut registry);
-        Self { registry, requests, latency, in_flight, connections, resident_memory }
+        let (in_flight, connections) = (Gauge::default(), Gauge::default());
+        let registry = daemon::registry("pd_apiserver", |registry| {
+            registry.register("requests", "Requests by verb, resource and status code", requests.clone());
+            let help = "Time from a request's head to the head of its answer";
+            registry.register("request_duration_seconds", help, latency.clone());
+            registry.register("requests_in_flight", "Requests whose answer has not begun", in_flight.clone());
+            registry.register("connections", "Open connections", connections.clone());
+            store.register(registry);
+        });
+        Self { registry, requests, latency, in_flight, connections }
     }
 
-    /// The metrics as text.
-    pub fn encode(&self) -> Result<String, fmt::Error> {
-        self.resident_memory.set(resident_bytes().unwrap_or(0));
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
+    /// Content type and text for a scraper that sends this `Accept`.
+    pub fn text(&self, accept: Option<&str>) -> Result<(&'static str, String), fmt::Error> {
+        daemon::text::answer(&self.registry, accept)
     }
 }
 
@@ -149,13 +148,6 @@ fn verb(method: &Method, named: bool, watch: bool) -> &'static str {
     }
 }
 
-/// Resident memory of this process, in bytes.
-fn resident_bytes() -> Option<i64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: i64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as i64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,7 +177,7 @@ mod tests {
         let metrics = Metrics::new(&StoreStats::default());
         let labels = RequestLabels { verb: "get", resource: "jobs", code: 200 };
         metrics.requests.get_or_create(&labels).inc();
-        let text = metrics.encode().unwrap();
+        let (_, text) = metrics.text(None).unwrap();
         assert!(text.contains("pd_apiserver_requests_total{verb=\"get\",resource=\"jobs\",code=\"200\"} 1"), "{text}");
         assert!(text.contains("# HELP pd_apiserver_store_commit_duration_seconds "));
     }

@@ -1,16 +1,16 @@
-//! What one request asks for: its target, its verb and its options, read from the URL.
+//! What one request asks for: its target and its verb, read from the URL.
 //!
-//! In: method, path and query. Out: a `Call`. It reads no body and no store.
+//! In: method and path. Out: a `Call`. It reads no body and no store.
 
-use axum::extract::Query;
-use http::{Method, Uri};
+use http::Method;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
     ApiState,
     error::{ApiError, Cause, Subject},
-    kinds::{self, Kind},
+    kinds::{self, Kind, Rules},
+    options::Options,
 };
 use crate::auth::Identity;
 
@@ -23,6 +23,10 @@ pub(crate) enum Subresource {
     Status,
     /// `/scale`.
     Scale,
+    /// `/log`.
+    Log,
+    /// `/eviction`.
+    Eviction,
 }
 
 impl Subresource {
@@ -32,6 +36,18 @@ impl Subresource {
             Self::Main => "",
             Self::Status => "status",
             Self::Scale => "scale",
+            Self::Log => "log",
+            Self::Eviction => "eviction",
+        }
+    }
+
+    /// What can be done to it.
+    pub(crate) fn verbs(self, kind: &Kind) -> &'static [&'static str] {
+        match self {
+            Self::Main => kind.verbs,
+            Self::Status | Self::Scale => &["get", "patch", "update"],
+            Self::Log => &["get"],
+            Self::Eviction => &["create"],
         }
     }
 }
@@ -69,6 +85,8 @@ impl Target {
             "" => Subresource::Main,
             "status" if kind.has_status => Subresource::Status,
             "scale" if kind.has_scale => Subresource::Scale,
+            "log" if kind.rules == Rules::Pod => Subresource::Log,
+            "eviction" if kind.rules == Rules::Pod => Subresource::Eviction,
             _ => return None,
         };
         let scope_fits = if kind.namespaced { !namespace.is_empty() || name.is_empty() } else { namespace.is_empty() };
@@ -113,104 +131,6 @@ impl Target {
     }
 }
 
-/// What to do with fields that the kind does not have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum FieldValidation {
-    /// Drop them in silence.
-    Ignore,
-    /// Drop them and say so in a `Warning` header.
-    #[default]
-    Warn,
-    /// Refuse.
-    Strict,
-}
-
-/// The query string.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
-    pub(crate) label_selector: String,
-    pub(crate) field_selector: String,
-    pub(crate) limit: usize,
-    pub(crate) continue_token: String,
-    pub(crate) resource_version: String,
-    pub(crate) resource_version_match: String,
-    pub(crate) watch: bool,
-    pub(crate) bookmarks: bool,
-    pub(crate) send_initial_events: bool,
-    pub(crate) timeout_seconds: Option<u64>,
-    pub(crate) dry_run: bool,
-    pub(crate) field_validation: FieldValidation,
-    pub(crate) field_manager: String,
-    pub(crate) force: bool,
-    pub(crate) include_object: String,
-    pub(crate) propagation_policy: String,
-    pub(crate) orphan_dependents: bool,
-}
-
-fn truth(value: &str) -> bool {
-    matches!(value, "true" | "1" | "t" | "T" | "TRUE" | "True")
-}
-
-impl Options {
-    /// From a request's URI; unknown parameters are ignored, as upstream does.
-    pub(crate) fn parse(uri: &Uri) -> Result<Self, ApiError> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
-            .map_err(|error| ApiError::BadRequest(format!("cannot read the query string: {error}")))?;
-        let mut options = Self::default();
-        for (key, value) in pairs {
-            options.set(&key, value)?;
-        }
-        Ok(options)
-    }
-
-    fn set(&mut self, key: &str, value: String) -> Result<(), ApiError> {
-        match key {
-            "labelSelector" => self.label_selector = value,
-            "fieldSelector" => self.field_selector = value,
-            "limit" => self.limit = number(key, &value)? as usize,
-            "continue" => self.continue_token = value,
-            "resourceVersion" => self.resource_version = value,
-            "resourceVersionMatch" => self.resource_version_match = value,
-            "watch" => self.watch = truth(&value),
-            "allowWatchBookmarks" => self.bookmarks = truth(&value),
-            "sendInitialEvents" => self.send_initial_events = truth(&value),
-            "timeoutSeconds" if !value.is_empty() => self.timeout_seconds = Some(number(key, &value)?),
-            "dryRun" if !value.is_empty() => {
-                self.dry_run = value == "All";
-                if !self.dry_run {
-                    return Err(ApiError::BadRequest(format!("dryRun: unsupported value `{value}`; use `All`")));
-                }
-            }
-            "fieldValidation" if !value.is_empty() => self.field_validation = field_validation(&value)?,
-            "fieldManager" => self.field_manager = value,
-            "force" => self.force = truth(&value),
-            "includeObject" => self.include_object = value,
-            "propagationPolicy" => self.propagation_policy = value,
-            "orphanDependents" => self.orphan_dependents = truth(&value),
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-fn field_validation(value: &str) -> Result<FieldValidation, ApiError> {
-    match value {
-        "Strict" => Ok(FieldValidation::Strict),
-        "Warn" => Ok(FieldValidation::Warn),
-        "Ignore" => Ok(FieldValidation::Ignore),
-        _ => Err(ApiError::BadRequest(format!(
-            "fieldValidation: unsupported value `{value}`; use `Strict`, `Warn` or `Ignore`"
-        ))),
-    }
-}
-
-fn number(key: &str, value: &str) -> Result<u64, ApiError> {
-    if value.is_empty() {
-        return Ok(0);
-    }
-    value.parse().map_err(|_| ApiError::BadRequest(format!("{key}: `{value}` is not a whole number from 0 up")))
-}
-
 /// One request, understood.
 #[derive(Clone)]
 pub(crate) struct Call {
@@ -251,6 +171,7 @@ pub(crate) fn verb(method: &Method, target: &Target, watch: bool) -> Option<&'st
         ("GET" | "HEAD", false) => "list",
         ("GET" | "HEAD", true) => "get",
         ("POST", false) => "create",
+        ("POST", true) if target.subresource == Subresource::Eviction => "create",
         ("PUT", true) => "update",
         ("PATCH", true) => "patch",
         ("DELETE", true) => "delete",

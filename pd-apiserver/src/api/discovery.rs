@@ -7,7 +7,8 @@ use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
 use super::{
-    kinds::{self, KINDS, Kind},
+    call::Subresource,
+    kinds::{self, KINDS, Kind, Rules},
     media::Form,
 };
 
@@ -69,15 +70,20 @@ pub(crate) fn resources(group: &str, version: &str) -> Option<Value> {
 
 /// Name, kind and verbs of a kind's subresources.
 fn subresources(kind: &Kind) -> Vec<(&'static str, Value, &'static [&'static str])> {
-    const VERBS: &[&str] = &["get", "patch", "update"];
     let own = json!({"group": kind.group, "version": kind.version, "kind": kind.name});
     let scale = json!({"group": "autoscaling", "version": "v1", "kind": "Scale"});
+    let eviction = json!({"group": "policy", "version": "v1", "kind": "Eviction"});
     let mut found = Vec::new();
+    let mut add = |part: Subresource, kind_of: &Value| found.push((part.name(), kind_of.clone(), part.verbs(kind)));
+    if kind.rules == Rules::Pod {
+        add(Subresource::Eviction, &eviction);
+        add(Subresource::Log, &own);
+    }
     if kind.has_scale {
-        found.push(("scale", scale, VERBS));
+        add(Subresource::Scale, &scale);
     }
     if kind.has_status {
-        found.push(("status", own, VERBS));
+        add(Subresource::Status, &own);
     }
     found
 }

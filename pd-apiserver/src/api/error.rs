@@ -59,6 +59,7 @@ pub(crate) mod reasons {
     pub(crate) const FORBIDDEN: &str = "FieldValueForbidden";
     pub(crate) const TYPE_INVALID: &str = "FieldValueTypeInvalid";
     pub(crate) const NOT_SUPPORTED: &str = "FieldValueNotSupported";
+    pub(crate) const TOO_LONG: &str = "FieldValueTooLong";
     pub(crate) const DUPLICATE: &str = "FieldValueDuplicate";
     pub(crate) const CONFLICT: &str = "FieldManagerConflict";
 }
@@ -81,6 +82,12 @@ impl Cause {
         Self::new(reasons::INVALID, field, format!("Invalid value: {shown}: {message}"))
     }
 
+    pub(crate) fn not_supported(field: impl Into<String>, value: &str, supported: &[&str]) -> Self {
+        let supported: Vec<_> = supported.iter().map(|value| format!("\"{value}\"")).collect();
+        let message = format!("Unsupported value: \"{value}\": supported values: {}", supported.join(", "));
+        Self::new(reasons::NOT_SUPPORTED, field, message)
+    }
+
     pub(crate) fn forbidden(field: impl Into<String>, message: &str) -> Self {
         Self::new(reasons::FORBIDDEN, field, format!("Forbidden: {message}"))
     }
@@ -93,8 +100,8 @@ pub enum ApiError {
     #[error("{} not found", .0.resource_and_name())]
     NotFound(Subject),
     /// The path names nothing that is served.
-    #[error("the server could not find the requested resource: {0}")]
-    NoSuchPath(String),
+    #[error("the server could not find the requested resource")]
+    NoSuchPath,
     /// The name is taken.
     #[error("{} already exists", .0.resource_and_name())]
     AlreadyExists(Subject),
@@ -135,8 +142,8 @@ pub enum ApiError {
         message: String,
     },
     /// The path has no such verb.
-    #[error("the server does not allow this method on the requested resource: {0}")]
-    MethodNotAllowed(String),
+    #[error("the server does not allow this method on the requested resource")]
+    MethodNotAllowed,
     /// No answer in a form that the client accepts.
     #[error("only the following media types are accepted: application/json")]
     NotAcceptable,
@@ -144,8 +151,19 @@ pub enum ApiError {
     #[error("{0}")]
     UnsupportedMediaType(String),
     /// Body or object too large.
-    #[error("{0}")]
+    #[error("Request entity too large: {0}")]
     TooLarge(String),
+    /// A revision that this store has not reached.
+    #[error("Too large resource version: {requested}, current: {newest}")]
+    TooLargeVersion {
+        /// As asked for.
+        requested: u64,
+        /// The newest there is.
+        newest: u64,
+    },
+    /// Too much at once.
+    #[error("{0}")]
+    TooManyRequests(String),
     /// A revision that is no longer there.
     #[error("{0}")]
     Expired(String),
@@ -171,17 +189,19 @@ impl ApiError {
     /// HTTP code and machine-readable reason.
     fn code(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::NotFound(_) | Self::NoSuchPath(_) => (StatusCode::NOT_FOUND, "NotFound"),
+            Self::NotFound(_) | Self::NoSuchPath => (StatusCode::NOT_FOUND, "NotFound"),
             Self::AlreadyExists(_) => (StatusCode::CONFLICT, "AlreadyExists"),
             Self::Conflict { .. } | Self::ApplyConflict { .. } => (StatusCode::CONFLICT, "Conflict"),
             Self::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
-            Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
             Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "NotAcceptable"),
             Self::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType"),
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
+            Self::TooLargeVersion { .. } => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
+            Self::TooManyRequests(_) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
             Self::Expired(_) => (StatusCode::GONE, "Expired"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
@@ -197,7 +217,12 @@ impl ApiError {
             }
             Self::ApplyConflict { causes } => Some(details(&Subject::default(), "", causes)),
             Self::Invalid { subject, causes } => Some(details(subject, &subject.kind, causes)),
-            Self::Unavailable(_) => Some(json!({"retryAfterSeconds": RETRY_AFTER_SECONDS})),
+            Self::Unavailable(_) | Self::TooManyRequests(_) => Some(json!({"retryAfterSeconds": RETRY_AFTER_SECONDS})),
+            Self::TooLargeVersion { .. } => Some(json!({
+                "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+                "retryAfterSeconds": RETRY_AFTER_SECONDS,
+            })),
+            Self::NoSuchPath | Self::MethodNotAllowed => Some(json!({})),
             _ => None,
         }
     }
@@ -233,11 +258,11 @@ fn details(subject: &Subject, kind: &str, causes: &[Cause]) -> Value {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (code, _) = self.code();
-        if code.is_server_error() {
+        if code.is_server_error() && !matches!(self, Self::TooLargeVersion { .. }) {
             tracing::error!(error = %self, "request failed");
         }
         let mut response = (code, Json(self.status())).into_response();
-        if matches!(self, Self::Unavailable(_)) {
+        if matches!(self, Self::Unavailable(_) | Self::TooManyRequests(_) | Self::TooLargeVersion { .. }) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
         response
@@ -249,8 +274,8 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Conflict { .. } | StoreError::Corrupt { .. } => Self::Internal(error.to_string()),
             StoreError::Compacted { .. } => Self::Expired(format!("too old resource version: {error}")),
-            StoreError::Future { .. } => Self::BadRequest(format!("too large resource version: {error}")),
-            StoreError::Unavailable(_) => Self::Unavailable(error.to_string()),
+            StoreError::Future { requested, newest } => Self::TooLargeVersion { requested, newest },
+            StoreError::Full | StoreError::Unavailable(_) => Self::Unavailable(error.to_string()),
         }
     }
 }

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::error::ApiError;
+use super::{error::ApiError, protobuf};
 
 /// Most bytes of one request's body: an object of 1 MiB with as much again in managedFields and
 /// last-applied annotations, and room for a JSON patch that says it twice.
@@ -89,10 +89,11 @@ pub(crate) fn patch_type(headers: &HeaderMap) -> Result<PatchType, ApiError> {
         "application/merge-patch+json" => Ok(PatchType::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
         "application/apply-patch+yaml" => Ok(PatchType::Apply),
-        other => Err(ApiError::UnsupportedMediaType(format!(
-            "the body of the request was in an unknown format `{other}` - accepted media types include: \
+        _ => Err(ApiError::UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: \
              application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
-        ))),
+                .to_owned(),
+        )),
     }
 }
 
@@ -109,9 +110,11 @@ pub(crate) fn decode(headers: &HeaderMap, bytes: &[u8]) -> Result<Document, ApiE
     match media_type(headers).as_str() {
         "" | "application/json" | "text/json" | "*/*" => decode_json(bytes),
         "application/yaml" | "application/x-yaml" | "text/yaml" => decode_yaml(bytes),
-        other => Err(ApiError::UnsupportedMediaType(format!(
-            "the body of the request was in an unknown format `{other}` - accepted media types include: \
-             application/json, application/yaml"
+        protobuf::MEDIA_TYPE => Ok(Document { value: protobuf::decode(bytes)?, duplicates: Vec::new() }),
+        _ => Err(ApiError::UnsupportedMediaType(format!(
+            "the body of the request was in an unknown format - accepted media types include: application/json, \
+             application/yaml, {}",
+            protobuf::MEDIA_TYPE
         ))),
     }
 }
@@ -130,17 +133,35 @@ pub(crate) fn decode_yaml(bytes: &[u8]) -> Result<Document, ApiError> {
 pub(crate) fn decode_json(bytes: &[u8]) -> Result<Document, ApiError> {
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let seed = Seed { path: String::new(), duplicates: &mut duplicates };
+    let seed = Seed { place: &Place::Root, duplicates: &mut duplicates };
     let value = seed
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|error| ApiError::BadRequest(format!("error decoding JSON: {error}")))?;
+        .map_err(|error| ApiError::BadRequest(format!("couldn't get version/kind; json parse error: {error}")))?;
     Ok(Document { value, duplicates })
+}
+
+/// Where in a document something stands: spelled out only for a key that comes twice.
+enum Place<'a> {
+    Root,
+    Key(&'a Place<'a>, &'a str),
+    Item(&'a Place<'a>, usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Key(Self::Root, key) => f.write_str(key),
+            Self::Key(parent, key) => write!(f, "{parent}.{key}"),
+            Self::Item(parent, at) => write!(f, "{parent}[{at}]"),
+        }
+    }
 }
 
 /// Builds a `Value` and notes the path of each key that comes twice.
 struct Seed<'a> {
-    path: String,
+    place: &'a Place<'a>,
     duplicates: &'a mut Vec<String>,
 }
 
@@ -190,8 +211,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
         loop {
-            let path = format!("{}[{}]", self.path, list.len());
-            match items.next_element_seed(Seed { path, duplicates: self.duplicates })? {
+            let place = &Place::Item(self.place, list.len());
+            match items.next_element_seed(Seed { place, duplicates: self.duplicates })? {
                 Some(item) => list.push(item),
                 None => return Ok(Value::Array(list)),
             }
@@ -201,11 +222,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
+            let place = &Place::Key(self.place, &key);
             if object.contains_key(&key) {
-                self.duplicates.push(path.clone());
+                self.duplicates.push(place.to_string());
             }
-            let value = entries.next_value_seed(Seed { path, duplicates: self.duplicates })?;
+            let value = entries.next_value_seed(Seed { place, duplicates: self.duplicates })?;
             object.insert(key, value);
         }
         Ok(Value::Object(object))

@@ -9,12 +9,18 @@ mod call;
 mod discovery;
 mod error;
 mod garbage;
+#[cfg(any(test, feature = "hostile"))]
+pub mod hostile;
 mod kinds;
 mod media;
 mod openapi;
+mod options;
 mod patch;
+mod pods;
+mod protobuf;
 mod registry;
 mod respond;
+mod reviews;
 mod scale;
 mod schema;
 mod selectors;
@@ -22,6 +28,8 @@ mod serve;
 mod strategies;
 mod subtasks;
 mod table;
+mod usage;
+mod views;
 mod watch;
 
 #[cfg(test)]
@@ -30,9 +38,14 @@ mod tests;
 use std::sync::Arc;
 
 use axum::{Router, routing::any};
+use daemon::settings::Settings;
 use tokio_util::sync::CancellationToken;
 
-pub use self::error::{ApiError, Cause, Subject};
+pub use self::strategies::settings::Unfinished;
+pub use self::{
+    error::{ApiError, Cause, Subject},
+    pods::Hidden as HiddenPods,
+};
 use crate::{artifacts::ArtifactStore, pki::Authority, store::Store};
 
 /// What the API needs of the rest of the server.
@@ -44,6 +57,12 @@ pub struct ApiState {
     pub artifacts: Arc<ArtifactStore>,
     /// Signs nodes' certificates.
     pub authority: Arc<Authority>,
+    /// Pods that somebody deleted.
+    pub hidden: Arc<HiddenPods>,
+    /// What the operator has configured.
+    pub settings: Arc<Settings>,
+    /// The Jobs that have not ended, counted for admission.
+    pub unfinished: Arc<Unfinished>,
     /// Ends watches and the garbage collector: they would keep a server that drains waiting.
     pub stop: CancellationToken,
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use schemas::Digest;
 use serde_json::{Map, Value, json};
 
@@ -49,14 +49,20 @@ pub(crate) fn index() -> Value {
 }
 
 /// `GET /openapi/v3/PATH`.
-pub(crate) fn get(path: &str) -> Option<Response> {
+pub(crate) fn get(path: &str, asked: &HeaderMap) -> Option<Response> {
     let document = DOCUMENTS.get(path.trim_end_matches('/'))?;
-    let mut response = document.bytes.clone().into_response();
+    let tag = format!("\"{}\"", document.hash);
+    let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut response = if known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        document.bytes.clone().into_response()
+    };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_FOR_EVER));
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
         headers.insert(header::ETAG, tag);
     }
     Some(response)
@@ -241,7 +247,10 @@ mod tests {
         let index = index();
         for path in ["api/v1", "apis/processdistro.dev/v1", "apis/coordination.k8s.io/v1"] {
             assert!(index["paths"][path]["serverRelativeURL"].is_string(), "{path}");
-            assert!(get(path).is_some());
+            let first = get(path, &HeaderMap::new()).expect("a document");
+            let tag = first.headers()[header::ETAG].clone();
+            let again = get(path, &HeaderMap::from_iter([(header::IF_NONE_MATCH, tag)])).expect("a document");
+            assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Answers: objects and lists in the form that the client asked for.
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
@@ -26,18 +28,19 @@ pub(crate) fn created(value: Value) -> Response {
 
 /// One object in the client's form.
 pub(crate) fn object(call: &Call, form: Form, object: &Value) -> Response {
-    json(shaped(call, form, object))
+    axum::Json(shaped(call, form, object)).into_response()
 }
 
-fn shaped(call: &Call, form: Form, object: &Value) -> Value {
+fn shaped<'a>(call: &Call, form: Form, object: &'a Value) -> Cow<'a, Value> {
     match form {
         Form::Table => {
             let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
             let include = IncludeObject::parse(&call.options.include_object);
-            table(call.target.kind, std::slice::from_ref(object), metadata, include, jiff::Timestamp::now())
+            let now = jiff::Timestamp::now();
+            Cow::Owned(table(call.target.kind, std::slice::from_ref(object), metadata, include, now))
         }
-        Form::Partial => partial(object),
-        Form::Json | Form::Discovery(_) => object.clone(),
+        Form::Partial => Cow::Owned(partial(object)),
+        Form::Json | Form::Discovery(_) => Cow::Borrowed(object),
     }
 }
 

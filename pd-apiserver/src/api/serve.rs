@@ -15,14 +15,16 @@ use serde_json::{Value, json};
 
 use super::{
     ApiState,
-    call::{Call, Options, Subresource, Target, text, verb},
+    call::{Call, Subresource, Target, text, verb},
     discovery,
-    error::ApiError,
+    error::{ApiError, Cause},
     kinds::{self, Rules},
     media::{self, BODY_BYTES_MAX, Document, Form, PatchType},
     openapi,
+    options::{self, Options},
+    pods,
     registry::{self, Change, DeleteOptions},
-    respond, scale, strategies, subtasks, watch,
+    respond, reviews, scale, strategies, views, watch,
 };
 use crate::auth::{self, Attributes, Identity};
 
@@ -33,7 +35,7 @@ const AGENT_CHARS_MAX: usize = 128;
 pub(super) async fn version(method: Method) -> Response {
     match method {
         Method::GET | Method::HEAD => axum::Json(discovery::version()).into_response(),
-        _ => ApiError::MethodNotAllowed("/version can only be read".to_owned()).into_response(),
+        _ => ApiError::MethodNotAllowed.into_response(),
     }
 }
 
@@ -90,7 +92,7 @@ async fn dispatch(state: ApiState, parts: Parts, body: Body) -> Result<Response,
         ["apis", group, version, rest @ ..] if !rest.is_empty() => Target::parse(group, version, rest),
         _ => return describe(&parts, &segments),
     };
-    let target = target.ok_or_else(|| ApiError::NoSuchPath(path.clone()))?;
+    let target = target.ok_or(ApiError::NoSuchPath)?;
     let options = Options::parse(&parts.uri)?;
     let verb = allowed_verb(&parts.method, &target, &options)?;
     let call = Call { agent: agent(&parts.headers), now: now(), state, identity, target, options };
@@ -105,13 +107,14 @@ async fn dispatch(state: ApiState, parts: Parts, body: Body) -> Result<Response,
         authorize(&call, verb)?;
         body
     };
+    call.options.check(verb)?;
     answer(call, verb, &parts.headers, body).await
 }
 
 /// Discovery and OpenAPI.
 fn describe(parts: &Parts, segments: &[&str]) -> Result<Response, ApiError> {
     if !matches!(parts.method, Method::GET | Method::HEAD) {
-        return Err(ApiError::MethodNotAllowed(format!("{} can only be read", parts.uri.path())));
+        return Err(ApiError::MethodNotAllowed);
     }
     let found = match segments {
         ["api"] => Some(discovery::core_versions(media::negotiate(&parts.headers)?)),
@@ -120,26 +123,16 @@ fn describe(parts: &Parts, segments: &[&str]) -> Result<Response, ApiError> {
         ["apis", group] => discovery::group(group).map(respond::json),
         ["apis", group, version] => discovery::resources(group, version).map(respond::json),
         ["openapi", "v3"] => Some(respond::json(openapi::index())),
-        ["openapi", "v3", rest @ ..] => openapi::get(&rest.join("/")),
+        ["openapi", "v3", rest @ ..] => openapi::get(&rest.join("/"), &parts.headers),
         _ => None,
     };
-    found.ok_or_else(|| ApiError::NoSuchPath(parts.uri.path().to_owned()))
+    found.ok_or(ApiError::NoSuchPath)
 }
 
 fn allowed_verb(method: &Method, target: &Target, options: &Options) -> Result<&'static str, ApiError> {
     let verb = verb(method, target, options.watch);
-    let of_subresource = ["get", "update", "patch"];
-    let allowed = |verb: &str| match target.subresource {
-        Subresource::Main => target.kind.verbs.contains(&verb),
-        Subresource::Status | Subresource::Scale => of_subresource.contains(&verb),
-    };
-    verb.filter(|verb| allowed(verb)).ok_or_else(|| {
-        ApiError::MethodNotAllowed(format!(
-            "{method} on {}; it has the verbs {}",
-            target.kind.plural,
-            target.kind.verbs.join(", ")
-        ))
-    })
+    let allowed = target.subresource.verbs(target.kind);
+    verb.filter(|verb| allowed.contains(verb)).ok_or(ApiError::MethodNotAllowed)
 }
 
 fn authorize(call: &Call, verb: &str) -> Result<(), ApiError> {
@@ -166,7 +159,7 @@ async fn read(body: Body) -> Result<Bytes, ApiError> {
     to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
         let is_too_large = std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("limit"));
         if is_too_large {
-            ApiError::TooLarge(format!("the body of a request may have at most {BODY_BYTES_MAX} bytes"))
+            ApiError::TooLarge(format!("limit is {BODY_BYTES_MAX}"))
         } else {
             ApiError::BadRequest(format!("cannot read the request's body: {error}"))
         }
@@ -174,15 +167,32 @@ async fn read(body: Body) -> Result<Bytes, ApiError> {
 }
 
 async fn answer(call: Call, verb: &str, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let form = media::negotiate(headers)?;
-    if call.target.subresource == Subresource::Scale {
-        let change = if verb == "get" { None } else { Some(change(&call, verb, headers, body).await?) };
-        return scale::answer(&call, change).await.map(respond::json);
+    match call.target.subresource {
+        // A log is text, whatever the client prefers.
+        Subresource::Log => return pods::log(&call).await,
+        Subresource::Eviction => {
+            let eviction = decode(&call, headers, body).await?.value;
+            return pods::evict(&call, &eviction).await.map(respond::created);
+        }
+        Subresource::Scale => {
+            let change = if verb == "get" { None } else { Some(change(&call, verb, headers, body).await?) };
+            return scale::answer(&call, change).await.map(respond::json);
+        }
+        Subresource::Main | Subresource::Status => {}
     }
-    match (verb, call.target.kind.rules) {
-        ("get", Rules::Subtask) => subtasks::get(&call).map(|object| respond::object(&call, form, &object)),
-        ("list", Rules::Subtask) => subtasks::list(&call).map(|list| respond::list(&call, form, &list)),
-        ("create", Rules::SelfSubjectReview) => Ok(respond::created(strategies::self_subject_review(&call.identity))),
+    let form = media::negotiate(headers)?;
+    let rules = call.target.kind.rules;
+    match (verb, rules) {
+        ("get", _) if views::is_view(rules) => views::get(&call).map(|object| respond::object(&call, form, &object)),
+        ("list", _) if views::is_view(rules) => views::list(&call).map(|list| respond::list(&call, form, &list)),
+        ("create", rules) if rules.is_review() => {
+            let document = decode(&call, headers, body).await?;
+            reviews::answer(&call, document).map(respond::created)
+        }
+        ("delete", Rules::Pod) => {
+            let options = delete_options(&call, headers, body).await?;
+            pods::delete(&call, options.uid(), options.is_dry_run()).map(|pod| respond::object(&call, form, &pod))
+        }
         ("get", _) => {
             let stored = registry::get(&call)?;
             check_own_assignment(&call, &stored.object)?;
@@ -206,7 +216,7 @@ async fn answer(call: Call, verb: &str, headers: &HeaderMap, body: Body) -> Resu
             let list = registry::ListResult { objects, revision, ..registry::ListResult::default() };
             Ok(respond::list(&call, form, &list))
         }
-        _ => Err(ApiError::MethodNotAllowed(format!("{verb} on {}", call.target.kind.plural))),
+        _ => Err(ApiError::MethodNotAllowed),
     }
 }
 
@@ -220,8 +230,19 @@ fn check_own_assignment(call: &Call, object: &Value) -> Result<(), ApiError> {
     }
 }
 
+/// The object in a request's body.
+async fn decode(call: &Call, headers: &HeaderMap, body: Body) -> Result<Document, ApiError> {
+    media::decode(headers, &read(body).await?).map_err(|error| match error {
+        ApiError::BadRequest(why) if why.starts_with("couldn't get version/kind") => {
+            let kind = call.target.kind.name;
+            ApiError::BadRequest(format!("the object provided is unrecognized (must be of type {kind}): {why}"))
+        }
+        other => other,
+    })
+}
+
 async fn create(call: &Call, form: Form, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let document = media::decode(headers, &read(body).await?)?;
+    let document = decode(call, headers, body).await?;
     if call.target.kind.rules != Rules::Csr {
         return registry::create(call, document).await.map(|written| respond::written(call, form, &written));
     }
@@ -243,7 +264,7 @@ async fn create(call: &Call, form: Form, headers: &HeaderMap, body: Body) -> Res
 
 async fn change(call: &Call, verb: &str, headers: &HeaderMap, body: Body) -> Result<Change, ApiError> {
     if verb == "update" {
-        return Ok(Change::Replace(media::decode(headers, &read(body).await?)?));
+        return Ok(Change::Replace(decode(call, headers, body).await?));
     }
     let patch_type = media::patch_type(headers)?;
     if patch_type == PatchType::Strategic && call.target.kind.is_ours() {
@@ -253,10 +274,12 @@ async fn change(call: &Call, verb: &str, headers: &HeaderMap, body: Body) -> Res
         )));
     }
     if patch_type == PatchType::Apply && call.options.field_manager.is_empty() {
-        return Err(ApiError::BadRequest(
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch"
-                .to_owned(),
-        ));
+        let cause = Cause::required("fieldManager", "is required for apply patch");
+        options::refuse("PatchOptions", vec![cause])?;
+    }
+    if patch_type != PatchType::Apply && call.options.force {
+        let cause = Cause::forbidden("force", "may not be specified for non-apply patch");
+        options::refuse("PatchOptions", vec![cause])?;
     }
     let bytes = read(body).await?;
     Ok(match patch_type {

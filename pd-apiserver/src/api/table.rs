@@ -103,6 +103,12 @@ fn built_in_columns(rules: Rules) -> &'static [(&'static str, i64)] {
         Rules::Event => &[("Last Seen", 0), ("Type", 0), ("Reason", 0), ("Object", 0), ("Message", 0), ("Count", 1)],
         Rules::Lease => &[("Holder", 0), ("Age", 0)],
         Rules::Csr => &[("Age", 0), ("SignerName", 0), ("Requestor", 0), ("Condition", 0)],
+        Rules::ConfigMap => &[("Data", 0), ("Age", 0)],
+        Rules::Secret => &[("Type", 0), ("Data", 0), ("Age", 0)],
+        Rules::Pod => {
+            &[("Ready", 0), ("Status", 0), ("Restarts", 0), ("Age", 0), ("IP", 1), ("Node", 1), ("Nominated Node", 1)]
+        }
+        Rules::NodeMetrics | Rules::PodMetrics => &[("CPU", 0), ("Memory", 0), ("Window", 0)],
         _ => &[("Age", 0)],
     }
 }
@@ -115,6 +121,11 @@ fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         Rules::Node => node_cells(object, name, age),
         Rules::Event => event_cells(object, now),
         Rules::Lease => vec![name, object["spec"]["holderIdentity"].clone(), age],
+        Rules::ConfigMap => vec![name, entries(object, &["data", "binaryData"]), age],
+        Rules::Secret => vec![name, object["type"].clone(), entries(object, &["data"]), age],
+        Rules::Pod => pod_cells(object, name, age),
+        Rules::NodeMetrics => usage_cells(object, &object["usage"], name),
+        Rules::PodMetrics => usage_cells(object, &object["containers"][0]["usage"], name),
         Rules::Csr => {
             let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
             let mut states: Vec<_> = conditions.map(|condition| text(&condition["type"])).collect();
@@ -185,6 +196,37 @@ fn node_cells(node: &Value, name: Value, age: Value) -> Vec<Value> {
         or_none(text(&info["osImage"]), "<unknown>"),
         or_none(text(&info["kernelVersion"]), "<unknown>"),
     ]
+}
+
+/// How many entries the maps of an object have together.
+fn entries(object: &Value, parts: &[&str]) -> Value {
+    let count: usize = parts.iter().filter_map(|part| object[*part].as_object()).map(Map::len).sum();
+    count.to_string().into()
+}
+
+fn pod_cells(pod: &Value, name: Value, age: Value) -> Vec<Value> {
+    let container = &pod["status"]["containerStatuses"][0];
+    let status = match text(&pod["status"]["phase"]) {
+        _ if !pod["metadata"]["deletionTimestamp"].is_null() => "Terminating",
+        "Succeeded" => "Completed",
+        "Failed" => text(&pod["status"]["reason"]),
+        phase => phase,
+    };
+    let ready = if container["ready"] == true { "1/1" } else { "0/1" };
+    vec![
+        name,
+        ready.into(),
+        status.into(),
+        container["restartCount"].to_string().into(),
+        age,
+        "<none>".into(),
+        pod["spec"]["nodeName"].clone(),
+        "<none>".into(),
+    ]
+}
+
+fn usage_cells(object: &Value, usage: &Value, name: Value) -> Vec<Value> {
+    vec![name, usage["cpu"].clone(), usage["memory"].clone(), object["window"].clone()]
 }
 
 fn event_cells(event: &Value, now: Timestamp) -> Vec<Value> {

@@ -1,29 +1,34 @@
 //! Watch: changes of the store as the events of one client.
 //!
-//! In: a call and the store's changes. Out: newline-separated JSON, one chunk an event. An object that
-//! enters or leaves the selection comes as ADDED or DELETED, whatever happened to it in the store.
+//! In: a call and the store's changes. Out: newline-separated JSON, made as fast as the client takes it: what it has
+//! not taken waits in the store's bounded queue and nowhere else. An object that enters or leaves the selection
+//! comes as ADDED or DELETED, whatever happened to it in the store.
 
-use std::{convert::Infallible, time::Duration};
+mod event;
+
+use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, header};
 use serde_json::{Value, json};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, Interval, MissedTickBehavior},
-};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
+pub(super) use self::event::new_object;
+use self::event::{Look, Type, line, meaning, print, printed, transition};
 use super::{
     call::Call,
     error::ApiError,
+    kinds::Rules,
     media::Form,
-    registry,
+    pods, registry,
     selectors::Selection,
-    table::{IncludeObject, partial, table},
+    table::{IncludeObject, table},
+    views,
 };
 use crate::store::{Change, Changes, StoreError};
 
@@ -32,8 +37,8 @@ const BOOKMARK_PERIOD: Duration = Duration::from_mins(1);
 /// Least time a watch without `timeoutSeconds` lasts; up to as much again is added at random, so that the
 /// watches of a restarted server do not end together. kubectl exits silently when a watch ends.
 const TIMEOUT_MIN: Duration = Duration::from_mins(30);
-/// Events rendered ahead of a slow client.
-const EVENTS_AHEAD: usize = 64;
+/// Events that are there already go out together up to this size: one write instead of many, and two TLS records.
+const CHUNK_BYTES: usize = 32 << 10;
 /// Pause after having lagged behind, so that a store that is going down is not asked in a hot loop.
 const RESUBSCRIBE_DELAY: Duration = Duration::from_millis(100);
 /// Marks the end of the initial events of a streaming list.
@@ -43,18 +48,13 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 pub(crate) fn watch(call: Call, form: Form) -> Result<Response, ApiError> {
     let options = &call.options;
     let selection = Selection::parse(call.target.kind, &options.label_selector, &options.field_selector)?;
-    if options.send_initial_events && options.resource_version_match != "NotOlderThan" {
-        return Err(ApiError::BadRequest("sendInitialEvents needs resourceVersionMatch=NotOlderThan".to_owned()));
-    }
     let version = match options.resource_version.as_str() {
         "" | "0" => None,
         version => Some(registry::parse_revision(version)?),
     };
-    let (events, body) = mpsc::channel(EVENTS_AHEAD);
-    let stream = Stream { selection, form, events, last: 0, call };
-    tokio::spawn(stream.run(version));
-    let chunks = futures::stream::unfold(body, |mut body| async move {
-        body.recv().await.map(|chunk| (Ok::<Bytes, Infallible>(chunk), body))
+    let stream = Box::new(Stream::new(call, selection, form, version));
+    let chunks = futures::stream::unfold(stream, |mut stream| async move {
+        stream.next().await.map(|chunk| (Ok::<Bytes, Infallible>(chunk), stream))
     });
     let mut response = Body::from_stream(chunks).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -62,165 +62,177 @@ pub(crate) fn watch(call: Call, form: Form) -> Result<Response, ApiError> {
     Ok(response)
 }
 
-/// The client is gone, or nothing more can come.
-struct Ended;
+/// Where a watch stands.
+enum Phase {
+    /// Nothing has been sent. A client that names a version has the state of that version.
+    Start(Option<u64>),
+    /// The objects of the present state that are still to be sent.
+    Initial(std::vec::IntoIter<Value>),
+    /// Changes are to be asked for.
+    Detached,
+    /// Changes come.
+    Following(Changes),
+    /// Nothing more comes.
+    Ended,
+}
 
+/// One watch. It does nothing but when its client takes something.
 struct Stream {
     call: Call,
     selection: Selection,
-    form: Form,
-    events: mpsc::Sender<Bytes>,
+    look: Look,
+    phase: Phase,
     /// Everything up to this revision has been sent.
     last: u64,
+    /// Changes up to this revision have arrived by now: it is safe to bookmark.
+    settled: u64,
+    bookmarks: Interval,
+    deadline: Pin<Box<Sleep>>,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Stream {
-    async fn run(mut self, version: Option<u64>) {
-        let deadline = Instant::now() + self.timeout();
-        let gone = self.events.clone();
-        let stop = self.call.state.stop.clone();
-        let started = self.start(version).await;
-        if started.is_err() {
-            return;
-        }
+    fn new(call: Call, selection: Selection, form: Form, version: Option<u64>) -> Self {
+        let look = Look { form, include: IncludeObject::parse(&call.options.include_object) };
         let mut bookmarks = tokio::time::interval_at(Instant::now() + BOOKMARK_PERIOD, BOOKMARK_PERIOD);
         bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Changes up to a revision read one period ago have arrived by now: it is safe to bookmark.
-        let mut settled = self.last;
-        while let Some(changes) = self.subscribe().await {
-            tokio::select! {
-                () = tokio::time::sleep_until(deadline) => return,
-                () = stop.cancelled() => return,
-                () = gone.closed() => return,
-                ended = self.follow(changes, &mut bookmarks, &mut settled) => if ended.is_err() { return },
-            }
-            tokio::time::sleep(RESUBSCRIBE_DELAY).await;
-        }
+        let deadline = Box::pin(tokio::time::sleep(timeout(call.options.timeout_seconds)));
+        let stop = Box::pin(call.state.stop.clone().cancelled_owned());
+        let phase = Phase::Start(version);
+        Self { call, selection, look, phase, last: 0, settled: 0, bookmarks, deadline, stop }
     }
 
-    fn timeout(&self) -> Duration {
-        if let Some(seconds) = self.call.options.timeout_seconds.filter(|seconds| *seconds > 0) {
-            return Duration::from_secs(seconds);
-        }
-        let mut random = [0_u8; 2];
-        // Without random bytes all watches last equally long: harmless.
-        let _ = getrandom::fill(&mut random);
-        TIMEOUT_MIN + TIMEOUT_MIN.mul_f64(f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX))
-    }
-
-    /// Sends the present state, unless the client has it.
-    async fn start(&mut self, version: Option<u64>) -> Result<(), Ended> {
-        let is_streaming_list = self.call.options.send_initial_events;
-        if let Some(version) = version.filter(|_| !is_streaming_list) {
-            self.last = version;
-            return Ok(());
-        }
-        let list = match registry::list_all(&self.call) {
-            Ok(list) => list,
-            Err(error) => return self.fail(&error).await,
-        };
-        for object in list.objects {
-            self.send("ADDED", &object).await?;
-        }
-        self.last = list.revision;
-        if is_streaming_list && self.call.options.bookmarks {
-            let annotations = json!({INITIAL_EVENTS_END: "true"});
-            self.bookmark(list.revision, Some(annotations)).await?;
-        }
-        Ok(())
-    }
-
-    /// Changes after what was sent; `None`: there will be none, and the client has been told.
-    async fn subscribe(&self) -> Option<Changes> {
-        let target = &self.call.target;
-        let prefix = match self.selection.name() {
-            Some(name) if !target.kind.namespaced || !target.namespace.is_empty() => {
-                target.kind.key(&target.namespace, name)
-            }
-            _ => target.kind.prefix(&target.namespace),
-        };
-        let error = match self.call.state.store.watch(&prefix, self.last) {
-            Ok(changes) => return Some(changes),
-            Err(StoreError::Future { requested, newest }) => ApiError::Expired(format!(
-                "resource version {requested} is not of this store; it is at {newest}: list anew"
-            )),
-            Err(error) => error.into(),
-        };
-        let _ = self.fail(&error).await;
-        None
-    }
-
-    /// Sends changes until they end (the watcher lagged), or the client does.
-    async fn follow(&mut self, mut changes: Changes, bookmarks: &mut Interval, settled: &mut u64) -> Result<(), Ended> {
+    /// The next events, one or more lines; `None`: there are none any more.
+    async fn next(&mut self) -> Option<Bytes> {
         loop {
-            tokio::select! {
-                biased;
-                change = changes.recv() => match change {
-                    Some(change) => self.forward(&change).await?,
-                    None => return Ok(()),
-                },
-                _ = bookmarks.tick() => {
-                    let revision = (*settled).max(self.last);
-                    *settled = self.call.state.store.revision();
-                    if self.call.options.bookmarks {
-                        self.bookmark(revision, None).await?;
+            match &mut self.phase {
+                Phase::Start(version) => {
+                    let version = *version;
+                    if let Err(error) = self.start(version) {
+                        return Some(self.fail(&error));
                     }
                 }
+                Phase::Initial(objects) => {
+                    if let Some(chunk) = initial(objects, &self.call, self.look) {
+                        return Some(chunk);
+                    }
+                    self.phase = Phase::Detached;
+                    if self.call.options.send_initial_events && self.call.options.bookmarks {
+                        return Some(self.bookmark(self.last, Some(json!({INITIAL_EVENTS_END: "true"}))));
+                    }
+                }
+                Phase::Detached => match self.subscribe() {
+                    Ok(changes) => self.phase = Phase::Following(changes),
+                    Err(error) => return Some(self.fail(&error)),
+                },
+                Phase::Following(_) => {
+                    if let Some(chunk) = self.follow().await {
+                        return Some(chunk);
+                    }
+                }
+                Phase::Ended => return None,
             }
         }
     }
 
-    async fn forward(&mut self, change: &Change) -> Result<(), Ended> {
-        match self.event_of(change) {
-            Ok(Some((type_, object))) => self.send(type_, &object).await?,
-            Ok(None) => {}
-            Err(error) => return self.fail(&error).await,
+    /// Takes the present state, unless the client has it.
+    fn start(&mut self, version: Option<u64>) -> Result<(), ApiError> {
+        if let Some(version) = version.filter(|_| !self.call.options.send_initial_events) {
+            (self.last, self.phase) = (version, Phase::Detached);
+        } else {
+            let list = views::list_all(&self.call)?;
+            (self.last, self.phase) = (list.revision, Phase::Initial(list.objects.into_iter()));
         }
-        self.last = change.revision;
+        self.settled = self.last;
         Ok(())
     }
 
-    /// What a change means to this client.
-    fn event_of(&self, change: &Change) -> Result<Option<(&'static str, Value)>, ApiError> {
-        let object = |bytes: &Option<Bytes>| {
-            bytes.as_ref().map(|bytes| registry::decode(&change.key, bytes, change.revision)).transpose()
+    /// Changes after what was sent.
+    fn subscribe(&self) -> Result<Changes, ApiError> {
+        let target = &self.call.target;
+        let prefix = match self.selection.name() {
+            Some(name) if !self.is_of_pods() && (!target.kind.namespaced || !target.namespace.is_empty()) => {
+                target.kind.key(&target.namespace, name)
+            }
+            _ => target.kind.watched_prefix(&target.namespace),
         };
-        let new = object(&change.value)?;
-        let is_in = new.as_ref().is_some_and(|object| self.selection.matches(object));
-        let old = if is_in && self.selection.is_everything() { None } else { object(&change.previous)? };
-        let was_in = match &old {
-            Some(object) => self.selection.matches(object),
-            None => self.selection.is_everything() && change.previous.is_some(),
-        };
-        Ok(match (was_in, is_in) {
-            (false, true) => new.map(|object| ("ADDED", object)),
-            (true, true) => new.map(|object| ("MODIFIED", object)),
-            (true, false) => old.map(|object| ("DELETED", object)),
-            (false, false) => None,
+        self.call.state.store.watch(&prefix, self.last).map_err(|error| match error {
+            StoreError::Future { requested, newest } => ApiError::Expired(format!(
+                "resource version {requested} is not of this store; it is at {newest}: list anew"
+            )),
+            error => error.into(),
         })
     }
 
-    async fn send(&self, type_: &str, object: &Value) -> Result<(), Ended> {
-        let kind = self.call.target.kind;
-        let include = IncludeObject::parse(&self.call.options.include_object);
-        let shown = match self.form {
-            Form::Table => {
-                let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-                &table(kind, std::slice::from_ref(object), metadata, include, jiff::Timestamp::now())
+    /// Waits for something to say; `None`: there was nothing for this client, or it lagged.
+    async fn follow(&mut self) -> Option<Bytes> {
+        let Phase::Following(changes) = &mut self.phase else { return None };
+        tokio::select! {
+            biased;
+            () = &mut self.stop => self.phase = Phase::Ended,
+            () = &mut self.deadline => self.phase = Phase::Ended,
+            change = changes.recv() => {
+                if let Some(change) = change {
+                    return self.gather(change);
+                }
+                tokio::time::sleep(RESUBSCRIBE_DELAY).await;
+                self.phase = Phase::Detached;
             }
-            Form::Partial => &partial(object),
-            Form::Json | Form::Discovery(_) => object,
-        };
-        self.write(&json!({"type": type_, "object": shown})).await
+            _ = self.bookmarks.tick() => {
+                let revision = self.settled.max(self.last);
+                self.settled = self.call.state.store.revision();
+                if self.call.options.bookmarks {
+                    return Some(self.bookmark(revision, None));
+                }
+            }
+        }
+        None
     }
 
-    async fn bookmark(&self, revision: u64, annotations: Option<Value>) -> Result<(), Ended> {
+    /// The events of a change and of those that have come after it.
+    fn gather(&mut self, first: Arc<Change>) -> Option<Bytes> {
+        let mut chunk = Chunk::default();
+        let mut next = Some(first);
+        while let Some(change) = next {
+            match self.lines_of(&change) {
+                Ok(lines) => lines.into_iter().for_each(|line| chunk.push(Some(line))),
+                Err(error) => {
+                    chunk.push(Some(self.fail(&error)));
+                    break;
+                }
+            }
+            self.last = change.revision;
+            next = match &mut self.phase {
+                Phase::Following(changes) if chunk.len() < CHUNK_BYTES => changes.try_recv().ok(),
+                _ => None,
+            };
+        }
+        chunk.finish()
+    }
+
+    fn is_of_pods(&self) -> bool {
+        self.call.target.kind.rules == Rules::Pod
+    }
+
+    /// What a change has to say to this client: of an object one line or none, of the Pods behind it any number.
+    fn lines_of(&self, change: &Arc<Change>) -> Result<Vec<Bytes>, ApiError> {
+        let kind = self.call.target.kind;
+        if self.is_of_pods() {
+            let pods = pods::changes(&self.call, change)?.into_iter();
+            let meant = pods.filter_map(|(old, new)| transition(&self.selection, old, new));
+            return Ok(meant.map(|(type_, pod)| print(kind, type_, &pod, self.look)).collect());
+        }
+        let meaning = meaning(change, &self.selection)?;
+        meaning.map(|meaning| line(change, kind, meaning, self.look)).into_iter().collect()
+    }
+
+    fn bookmark(&self, revision: u64, annotations: Option<Value>) -> Bytes {
         let kind = self.call.target.kind;
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         if let Some(annotations) = annotations {
             metadata["annotations"] = annotations;
         }
-        let object = match self.form {
+        let object = match self.look.form {
             Form::Table => {
                 let object = json!({
                     "kind": kind.name, "apiVersion": kind.api_version(), "metadata": metadata,
@@ -232,22 +244,67 @@ impl Stream {
             Form::Partial => json!({
                 "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
             }),
-            Form::Json | Form::Discovery(_) => {
-                json!({"kind": kind.name, "apiVersion": kind.api_version(), "metadata": metadata})
-            }
+            _ => json!({"kind": kind.name, "apiVersion": kind.api_version(), "metadata": metadata}),
         };
-        self.write(&json!({"type": "BOOKMARK", "object": object})).await
+        printed("BOOKMARK", &object)
     }
 
-    /// Tells the client why it ends.
-    async fn fail(&self, error: &ApiError) -> Result<(), Ended> {
-        let _ = self.write(&json!({"type": "ERROR", "object": error.status()})).await;
-        Err(Ended)
+    /// Ends, and says why.
+    fn fail(&mut self, error: &ApiError) -> Bytes {
+        self.phase = Phase::Ended;
+        printed("ERROR", &error.status())
+    }
+}
+
+/// How long a watch lasts.
+fn timeout(asked_seconds: Option<u64>) -> Duration {
+    if let Some(seconds) = asked_seconds.filter(|seconds| *seconds > 0) {
+        return Duration::from_secs(seconds);
+    }
+    let mut random = [0_u8; 2];
+    // Without random bytes all watches last equally long: harmless.
+    let _ = getrandom::fill(&mut random);
+    TIMEOUT_MIN + TIMEOUT_MIN.mul_f64(f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX))
+}
+
+/// The next of the initial events.
+fn initial(objects: &mut std::vec::IntoIter<Value>, call: &Call, look: Look) -> Option<Bytes> {
+    let mut chunk = Chunk::default();
+    while chunk.len() < CHUNK_BYTES {
+        let Some(object) = objects.next() else { break };
+        chunk.push(Some(print(call.target.kind, Type::Added, &object, look)));
+    }
+    chunk.finish()
+}
+
+/// Lines on their way out. A single one is not copied.
+#[derive(Default)]
+struct Chunk {
+    first: Option<Bytes>,
+    all: BytesMut,
+}
+
+impl Chunk {
+    fn push(&mut self, line: Option<Bytes>) {
+        let Some(line) = line else { return };
+        match self.first.take() {
+            None if self.all.is_empty() => self.first = Some(line),
+            None => self.all.extend_from_slice(&line),
+            Some(first) => {
+                self.all.extend_from_slice(&first);
+                self.all.extend_from_slice(&line);
+            }
+        }
     }
 
-    async fn write(&self, event: &Value) -> Result<(), Ended> {
-        let mut line = event.to_string();
-        line.push('\n');
-        self.events.send(line.into()).await.map_err(|_| Ended)
+    fn len(&self) -> usize {
+        self.first.as_ref().map_or(self.all.len(), Bytes::len)
+    }
+
+    fn finish(self) -> Option<Bytes> {
+        match self.first {
+            Some(line) => Some(line),
+            None => (!self.all.is_empty()).then(|| self.all.freeze()),
+        }
     }
 }

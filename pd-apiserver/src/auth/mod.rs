@@ -4,7 +4,7 @@ pub mod certificates;
 mod roles;
 pub mod tokens;
 
-pub use roles::{Denied, authorize, authorize_metrics};
+pub use roles::{Denied, PathRule, ResourceRule, Rules, authorize, authorize_metrics, authorize_path, rules};
 
 use schemas::well_known::{NODE_USER_PREFIX, groups};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Extension, Router, extract::State, response::IntoResponse, response::Response, routing::get};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 use super::status::{Reason, Refusal};
 use crate::{
@@ -42,12 +42,17 @@ async fn ca(State(state): State<HealthState>) -> Response {
     ([(header::CONTENT_TYPE, "application/x-pem-file")], state.authority.ca_pem().to_owned()).into_response()
 }
 
-async fn metrics(State(state): State<HealthState>, Extension(identity): Extension<Identity>) -> Response {
+async fn metrics(
+    State(state): State<HealthState>,
+    Extension(identity): Extension<Identity>,
+    headers: HeaderMap,
+) -> Response {
     if let Err(denied) = authorize_metrics(&identity) {
         return Refusal::new(StatusCode::FORBIDDEN, Reason::Forbidden, denied.to_string()).into_response();
     }
-    match state.metrics.encode() {
-        Ok(text) => ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], text).into_response(),
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    match state.metrics.text(accept) {
+        Ok((kind, text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
         Err(error) => {
             let message = error.to_string();
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, Reason::InternalError, message).into_response()

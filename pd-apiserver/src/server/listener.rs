@@ -18,6 +18,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
@@ -36,6 +37,8 @@ const CONNECTIONS_MAX: usize = 16_384;
 const DESCRIPTORS_RESERVED: usize = 256;
 /// For the TLS handshake: several round trips of a bad link, and bcrypt-slow clients.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// First byte of a TLS record that opens a connection; no method of HTTP begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// From the handshake to the first request.
 const FIRST_REQUEST_MAX: Duration = Duration::from_secs(10);
 /// For the head of a later request. hyper counts from the end of the answer before, so this is also how long a
@@ -54,6 +57,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Listener {
     pub(super) tcp: TcpListener,
     pub(super) tls: TlsAcceptor,
+    /// Whether plain HTTP is refused.
+    pub(super) is_tls_required: bool,
     pub(super) router: Router,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -99,15 +104,25 @@ impl Listener {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
+        if !self.is_tls_required && is_plain(&stream).await {
+            return self.serve_http(stream, None, stop).await;
+        }
         match tokio::time::timeout(HANDSHAKE_MAX, self.tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.serve_http(stream, stop).await,
+            Ok(Ok(stream)) => {
+                let peer = peer(&stream);
+                self.serve_http(stream, peer, stop).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake took too long"),
         }
     }
 
-    async fn serve_http(&self, stream: TlsStream<TcpStream>, stop: CancellationToken) {
-        let peer = peer(&stream);
+    async fn serve_http(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Option<Peer>,
+        stop: CancellationToken,
+    ) {
         let asked = AtomicBool::new(false);
         let service = service_fn(|request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
@@ -147,6 +162,13 @@ impl Listener {
             }
         }
     }
+}
+
+/// True when the connection does not begin with a TLS handshake. One that begins with nothing is TLS's to time out.
+async fn is_plain(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    let peeked = tokio::time::timeout(HANDSHAKE_MAX, stream.peek(&mut first)).await;
+    matches!(peeked, Ok(Ok(1))) && first[0] != TLS_HANDSHAKE
 }
 
 fn peer(stream: &TlsStream<TcpStream>) -> Option<Peer> {

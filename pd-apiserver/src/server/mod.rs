@@ -3,7 +3,9 @@
 //! In: the command line. Out: a running server and, on disk, what its clients need to find it.
 
 mod authenticate;
+mod compress;
 mod health;
+mod lanes;
 mod linger;
 mod listener;
 pub(crate) mod status;
@@ -27,8 +29,9 @@ use axum::{
     Router, middleware,
     response::{IntoResponse, Response},
 };
+use daemon::settings::Settings;
 use http::StatusCode;
-use schemas::well_known::groups;
+use schemas::{configuration::Configuration, well_known::groups};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +71,10 @@ pub async fn run(options: Options, shutdown: impl Future<Output = ()>) -> anyhow
 impl Server {
     /// Opens the data folder and the port, and writes the files that clients need.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
+        let settings = Arc::new(Settings::load(options.config.clone(), options.settings.given())?);
+        let configuration = settings.current();
+        let listen = options.address(configuration.controller.port);
+        refuse_open_plain(&configuration, listen)?;
         let folder = &options.data_dir;
         create_folder(folder)?;
         // The store is first: it refuses a folder that is not ours before anything is written into it.
@@ -78,11 +85,18 @@ impl Server {
         let authority = Arc::new(Authority::open(&folder.join("pki"))?);
         let artifacts = Arc::new(ArtifactStore::open(&folder.join("artifacts")).await?);
         let stop = CancellationToken::new();
-        let state = ApiState { store, artifacts, authority, stop: stop.clone() };
+        let state = ApiState {
+            store,
+            artifacts,
+            authority,
+            hidden: Arc::default(),
+            settings,
+            unfinished: Arc::default(),
+            stop: stop.clone(),
+        };
         api::bootstrap(&state).await.context("cannot create the first objects")?;
 
-        let tcp =
-            TcpListener::bind(options.listen).await.with_context(|| format!("cannot listen on {}", options.listen))?;
+        let tcp = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let address = tcp.local_addr().context("cannot tell the port's own address")?;
         let names = server_names(address, &options.san);
         let certificate = state.authority.issue_server(&folder.join("pki"), &names)?;
@@ -90,7 +104,12 @@ impl Server {
         write_client_files(folder, &state.authority, address)?;
 
         let router = router(&state, &metrics);
-        Ok(Self { address, listener: Listener { tcp, tls, router, metrics }, state, stop })
+        Ok(Self {
+            address,
+            listener: Listener { tcp, tls, is_tls_required: configuration.security.require_tls, router, metrics },
+            state,
+            stop,
+        })
     }
 
     /// Where it listens; the port is known even when 0 was asked for.
@@ -104,6 +123,7 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(listener.run(stop.clone()));
         tasks.spawn(api::collect_garbage(state.clone()));
+        tasks.spawn(Arc::clone(&state.settings).follow(stop.clone()));
         let (store, artifacts) = (Arc::clone(&state.store), Arc::clone(&state.artifacts));
         let collector_stop = stop.clone();
         tasks.spawn(async move { artifacts::garbage::run(store.as_ref(), &artifacts, collector_stop).await });
@@ -124,6 +144,16 @@ impl Server {
     }
 }
 
+/// Plain HTTP shows every token to whoever listens: it stays on this machine.
+fn refuse_open_plain(configuration: &Configuration, listen: SocketAddr) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        configuration.security.require_tls || listen.ip().is_loopback(),
+        "security.require_tls is false, and {listen} is no loopback address: plain HTTP is served on loopback only; \
+         listen on 127.0.0.1, or leave require_tls true"
+    );
+    Ok(())
+}
+
 fn router(state: &ApiState, metrics: &Arc<Metrics>) -> Router {
     let grants = Arc::new(NodeGrants::new(Arc::clone(&state.store)));
     let artifact_state = ArtifactState { artifacts: Arc::clone(&state.artifacts), grants };
@@ -136,7 +166,9 @@ fn router(state: &ApiState, metrics: &Arc<Metrics>) -> Router {
     api::router(state.clone())
         .merge(artifacts::http::router(artifact_state))
         .merge(health::router(health_state))
+        .layer(middleware::from_fn_with_state(Arc::new(lanes::Lanes::default()), lanes::limit))
         .layer(middleware::from_fn_with_state(tokens, authenticate::authenticate))
+        .layer(middleware::from_fn(compress::compress))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(linger::linger))
         .layer(middleware::from_fn_with_state(Arc::clone(metrics), metrics::measure))

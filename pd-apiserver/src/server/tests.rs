@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::pki::Issued;
+use crate::{cli::SettingFlags, pki::Issued};
 
 /// A served cluster in a folder of its own.
 struct Cluster {
@@ -28,8 +28,10 @@ struct Cluster {
 fn options(folder: &Path) -> Options {
     Options {
         data_dir: folder.join("data"),
-        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        listen: Some((Ipv4Addr::LOCALHOST, 0).into()),
         san: vec!["control.example".to_owned()],
+        config: None,
+        settings: SettingFlags::default(),
     }
 }
 
@@ -239,5 +241,48 @@ async fn the_files_for_clients_are_there_and_private() {
 async fn two_servers_do_not_share_a_folder() {
     let cluster = start().await;
     assert!(Server::start(&options(cluster.folder.path())).await.is_err());
+    cluster.stop().await;
+}
+
+/// What the server answers to a request in plain HTTP; none when it closes the connection.
+async fn ask_plain(address: SocketAddr, path: &str) -> Option<String> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        // A connection that is refused in the middle has answered nothing.
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    });
+    Some(asked.await.unwrap()).filter(|answer| answer.starts_with("HTTP/1.1 "))
+}
+
+#[tokio::test]
+async fn plain_http_is_served_when_it_is_allowed_and_on_loopback_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("pd.yaml");
+    fs::write(&config, "controller: {port: 0}\nsecurity: {require_tls: false}\n").unwrap();
+    let open = Options { listen: None, config: Some(config), ..options(folder.path()) };
+    let everywhere = Options { listen: Some((Ipv4Addr::UNSPECIFIED, 0).into()), ..open.clone() };
+    let refused = Server::start(&everywhere).await.err().expect("a refusal").to_string();
+    assert!(refused.contains("plain HTTP is served on loopback only"), "{refused}");
+
+    let server = Server::start(&open).await.unwrap();
+    let address = server.local_addr();
+    assert!(address.ip().is_loopback() && address.port() != 0, "controller.port 0 takes a free one: {address}");
+    let (shutdown, told) = oneshot::channel::<()>();
+    let served = tokio::spawn(server.serve(async {
+        let _ = told.await;
+    }));
+    assert!(ask_plain(address, "/livez").await.is_some_and(|answer| answer.contains("200 OK")));
+    let closed = ask_plain(address, "/api/v1/nodes").await.expect("an answer");
+    assert!(closed.contains("401 Unauthorized"), "{closed}");
+    shutdown.send(()).unwrap();
+    served.await.unwrap().unwrap();
+
+    let cluster = start().await;
+    assert_eq!(ask_plain(cluster.address, "/livez").await, None, "TLS is required unless somebody says otherwise");
     cluster.stop().await;
 }

@@ -4,7 +4,7 @@
 //! digest covers the key, the version, the revision and the payload, and every read checks it. XXH3 is
 //! enough: it guards against accidents, not against somebody who can write the file.
 
-use bytes::{BufMut, Bytes};
+use bytes::BufMut;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Version of this layout; the first byte of every record.
@@ -55,50 +55,75 @@ fn digest(key: &[u8], format: u8, revision: u64, payload: &[u8]) -> u128 {
     hash.digest128()
 }
 
-/// The payload of a change-log record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LoggedChange {
-    pub(super) key: String,
-    pub(super) value: Option<Bytes>,
-    pub(super) previous: Option<Bytes>,
+/// One change of a change-log chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LoggedChange<'a> {
+    pub(super) revision: u64,
+    pub(super) key: &'a str,
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) previous: Option<&'a [u8]>,
 }
 
-/// Key length, key, then value and previous value, each as its length (`u32::MAX`: absent) and bytes.
-pub(super) fn encode_change(change: &LoggedChange) -> Vec<u8> {
-    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-    let mut payload = Vec::with_capacity(12 + change.key.len() + length(&change.value) + length(&change.previous));
-    payload.put_u32_le(change.key.len() as u32);
-    payload.put_slice(change.key.as_bytes());
-    for bytes in [&change.value, &change.previous] {
-        match bytes {
-            None => payload.put_u32_le(u32::MAX),
-            Some(bytes) => {
-                payload.put_u32_le(bytes.len() as u32);
-                payload.put_slice(bytes);
-            }
-        }
+/// The payload of a change-log chunk while it is filled: a count, then the changes.
+///
+/// Each change is its revision, then key, value and previous value, each as its length (`u32::MAX`: absent) and
+/// bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Chunk {
+    payload: Vec<u8>,
+    count: u32,
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self { payload: vec![0; 4], count: 0 }
     }
-    payload
 }
 
-/// The key of a change-log payload, without reading the rest: most history is filtered by it.
-pub(super) fn change_key(payload: &[u8]) -> Result<&str, Damaged> {
-    let (key, _) = take_bytes(payload)?;
-    std::str::from_utf8(key.ok_or(Damaged)?).map_err(|_| Damaged)
+impl Chunk {
+    pub(super) fn push(&mut self, change: &LoggedChange<'_>) {
+        self.payload.put_u64_le(change.revision);
+        for bytes in [Some(change.key.as_bytes()), change.value, change.previous] {
+            self.payload.put_u32_le(bytes.map_or(u32::MAX, |bytes| bytes.len() as u32));
+            self.payload.put_slice(bytes.unwrap_or_default());
+        }
+        self.count += 1;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.payload.len()
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.payload[..4].copy_from_slice(&self.count.to_le_bytes());
+        self.payload
+    }
 }
 
-/// Reads what `encode_change` wrote.
-pub(super) fn decode_change(payload: &[u8]) -> Result<LoggedChange, Damaged> {
-    let (key, rest) = take_bytes(payload)?;
-    let (value, rest) = take_bytes(rest)?;
-    let (previous, _) = take_bytes(rest)?;
-    let key = std::str::from_utf8(key.ok_or(Damaged)?).map_err(|_| Damaged)?.to_owned();
-    Ok(LoggedChange { key, value: value.map(Bytes::copy_from_slice), previous: previous.map(Bytes::copy_from_slice) })
+/// How many changes the payload of a chunk holds.
+pub(super) fn count_of(payload: &[u8]) -> Result<u32, Damaged> {
+    let count = payload.first_chunk().ok_or(Damaged)?;
+    Ok(u32::from_le_bytes(*count))
+}
+
+/// Reads what a `Chunk` wrote, oldest change first.
+pub(super) fn changes_of(payload: &[u8]) -> Result<impl Iterator<Item = Result<LoggedChange<'_>, Damaged>>, Damaged> {
+    let count = count_of(payload)?;
+    let mut rest = &payload[4..];
+    Ok((0..count).map(move |_| {
+        let (revision, tail) = rest.split_first_chunk().ok_or(Damaged)?;
+        let (key, tail) = take_bytes(tail)?;
+        let (value, tail) = take_bytes(tail)?;
+        let (previous, tail) = take_bytes(tail)?;
+        rest = tail;
+        let key = std::str::from_utf8(key.ok_or(Damaged)?).map_err(|_| Damaged)?;
+        Ok(LoggedChange { revision: u64::from_le_bytes(*revision), key, value, previous })
+    }))
 }
 
 fn take_bytes(payload: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Damaged> {
-    let (length, rest) = payload.split_at_checked(4).ok_or(Damaged)?;
-    let length = u32::from_le_bytes(length.try_into().map_err(|_| Damaged)?);
+    let (length, rest) = payload.split_first_chunk().ok_or(Damaged)?;
+    let length = u32::from_le_bytes(*length);
     if length == u32::MAX {
         return Ok((None, rest));
     }
@@ -136,15 +161,22 @@ mod tests {
 
     #[test]
     fn changes_round_trip_with_absent_and_empty_told_apart() {
-        for (value, previous) in [(None, Some("old")), (Some(""), None), (Some("new"), Some(""))] {
-            let change = LoggedChange {
-                key: "/g/r/n".to_owned(),
-                value: value.map(Bytes::from),
-                previous: previous.map(Bytes::from),
-            };
-            let payload = encode_change(&change);
-            assert_eq!(change_key(&payload), Ok("/g/r/n"));
-            assert_eq!(decode_change(&payload), Ok(change));
+        type Values = (Option<&'static [u8]>, Option<&'static [u8]>);
+        let cases: [Values; 3] = [(None, Some(b"old")), (Some(b""), None), (Some(b"new"), Some(b""))];
+        let changes: Vec<_> = (7..)
+            .zip(cases)
+            .map(|(revision, (value, previous))| LoggedChange { revision, key: "/g/r/n", value, previous })
+            .collect();
+        let mut chunk = Chunk::default();
+        for change in &changes {
+            chunk.push(change);
+        }
+        let payload = chunk.finish();
+        assert_eq!(count_of(&payload), Ok(3));
+        assert_eq!(changes_of(&payload).unwrap().collect::<Result<Vec<_>, _>>(), Ok(changes));
+        for length in 0..payload.len() {
+            let read = changes_of(&payload[..length]).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+            assert_eq!(read, Err(Damaged), "cut to {length} bytes");
         }
     }
 }

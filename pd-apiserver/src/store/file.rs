@@ -16,20 +16,25 @@ use std::{
 use redb::{Builder, Database, Durability, ReadableTable, backends::InMemoryBackend};
 use uuid::Uuid;
 
-use super::snapshot::{CHANGES, META, META_REVISION, OBJECTS};
+use super::snapshot::{CHANGES, META, META_COMPACTED, META_LOG_BYTES, META_LOG_COUNT, META_REVISION, OBJECTS};
+use super::{checkpoint, journal::Journal};
 
 /// redb's page cache: the working set of a cluster of a few hundred nodes, far below its default of 1 GiB.
 const CACHE_BYTES: usize = 64 << 20;
 /// Up to this size every page is verified at each start: about 0.2 s at 32 MiB.
 const VERIFY_ON_OPEN_BYTES_MAX: u64 = 32 << 20;
 /// Version of the tables and records; in META.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+/// The version whose change log had a record for each change. Its log is given up on opening: watchers list anew.
+const FORMAT_OF_SINGLE_CHANGES: u64 = 1;
 /// Name of the marker file.
 const MARKER: &str = "cluster-id";
 const META_FORMAT: &str = "format";
 const META_CLUSTER_HIGH: &str = "cluster-high";
 const META_CLUSTER_LOW: &str = "cluster-low";
 const META_OPENED: &str = "opened";
+/// In META: 1 once the store has a journal.
+const META_JOURNAL: &str = "journal";
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -89,8 +94,15 @@ pub enum OpenError {
     },
 }
 
+/// An open store.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    /// `None`: each commit makes the database durable.
+    pub(super) journal: Option<Journal>,
+}
+
 /// Opens the store at `path`, or creates it in a folder that never had one.
-pub(super) fn open_or_create(path: &Path) -> Result<Database, OpenError> {
+pub(super) fn open_or_create(path: &Path) -> Result<Opened, OpenError> {
     let marker = path.with_file_name(MARKER);
     if !exists(path)? {
         if exists(&marker)? {
@@ -102,7 +114,7 @@ pub(super) fn open_or_create(path: &Path) -> Result<Database, OpenError> {
 }
 
 /// Opens the store at `path`, which exists, and proves that it takes writes.
-pub(super) fn open(path: &Path) -> Result<Database, OpenError> {
+pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     let bytes = fs::metadata(path).map_err(failed("read", path))?.len();
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let mut builder = Builder::new();
@@ -116,7 +128,27 @@ pub(super) fn open(path: &Path) -> Result<Database, OpenError> {
         return Err(OpenError::Format { path: path.to_owned(), found: meta.format });
     }
     check_marker(path, meta.cluster)?;
-    Ok(database)
+    let journal = recover(path, &database, &meta)?;
+    Ok(Opened { database, journal: Some(journal) })
+}
+
+/// Opens the journal and gives the database what it lacks.
+fn recover(path: &Path, database: &Database, meta: &Meta) -> Result<Journal, OpenError> {
+    let journal = Journal::open(path, meta.cluster, !meta.has_journal)?;
+    let newest = checkpoint::revision(database).map_err(refused(path))?;
+    let batches = journal.read(newest)?;
+    checkpoint::replay(database, &batches).map_err(refused(path))?;
+    if !meta.has_journal {
+        mark_journal(database).map_err(refused(path))?;
+    }
+    Ok(journal)
+}
+
+/// From now on a missing journal is a loss.
+fn mark_journal(database: &Database) -> Result<(), redb::Error> {
+    let transaction = checkpoint::durable(database)?;
+    transaction.open_table(META)?.insert(META_JOURNAL, 1)?;
+    Ok(transaction.commit()?)
 }
 
 /// A store that is kept nowhere.
@@ -165,6 +197,7 @@ pub(super) fn initialise(database: &Database, cluster: Uuid) -> Result<(), redb:
 struct Meta {
     format: u64,
     cluster: Uuid,
+    has_journal: bool,
 }
 
 /// Commits a small write: a full or read-only disk shows now, not at the first request.
@@ -176,9 +209,19 @@ fn prove(database: &Database) -> Result<Meta, redb::Error> {
         let mut table = transaction.open_table(META)?;
         let number = |name: &str| Ok::<_, redb::Error>(table.get(name)?.map_or(0, |value| value.value()));
         let cluster = Uuid::from_u64_pair(number(META_CLUSTER_HIGH)?, number(META_CLUSTER_LOW)?);
-        let (format, opened) = (number(META_FORMAT)?, number(META_OPENED)?);
+        let (mut format, opened) = (number(META_FORMAT)?, number(META_OPENED)?);
+        let (newest, has_journal) = (number(META_REVISION)?, number(META_JOURNAL)? > 0);
+        if format == FORMAT_OF_SINGLE_CHANGES {
+            transaction.delete_table(CHANGES)?;
+            transaction.open_table(CHANGES)?;
+            let emptied = [(META_COMPACTED, newest), (META_LOG_COUNT, 0), (META_LOG_BYTES, 0), (META_FORMAT, FORMAT)];
+            for (name, value) in emptied {
+                table.insert(name, value)?;
+            }
+            format = FORMAT;
+        }
         table.insert(META_OPENED, opened + 1)?;
-        Meta { format, cluster }
+        Meta { format, cluster, has_journal }
     };
     transaction.commit()?;
     Ok(meta)
@@ -209,7 +252,7 @@ fn write_marker(marker: &Path, cluster: &str) -> Result<(), OpenError> {
     sync_folder_of(marker)
 }
 
-fn sync_folder_of(path: &Path) -> Result<(), OpenError> {
+pub(super) fn sync_folder_of(path: &Path) -> Result<(), OpenError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", folder))
 }
@@ -218,7 +261,7 @@ fn exists(path: &Path) -> Result<bool, OpenError> {
     path.try_exists().map_err(failed("look for", path))
 }
 
-fn failed(attempt: &'static str, path: &Path) -> impl Fn(io::Error) -> OpenError {
+pub(super) fn failed(attempt: &'static str, path: &Path) -> impl Fn(io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::File { attempt, path: path.clone(), source }
 }

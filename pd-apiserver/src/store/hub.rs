@@ -5,7 +5,7 @@
 //! knows nothing of redb.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -20,13 +20,84 @@ const WATCH_QUEUE_MAX: usize = 2048;
 pub(super) const RECENT_CHANGES_MAX: usize = 2048;
 /// ... in bytes.
 pub(super) const RECENT_BYTES_MAX: usize = 16 << 20;
-/// New watchers between two sweeps for closed ones under prefixes where nothing happens.
+/// Least number of new watchers between two sweeps for closed ones under prefixes where nothing happens.
 const SWEEP_EVERY: usize = 256;
+
+/// The watchers, found by the prefixes of a key: what nobody touches costs a write nothing.
+#[derive(Default)]
+struct Watchers {
+    by_prefix: HashMap<String, Vec<mpsc::Sender<Arc<Change>>>>,
+    /// How many prefixes have each length in bytes. There are few lengths, however many watchers.
+    lengths: BTreeMap<usize, usize>,
+    count: usize,
+}
+
+impl Watchers {
+    fn add(&mut self, prefix: &str, watcher: mpsc::Sender<Arc<Change>>) {
+        let watchers = self.by_prefix.entry(prefix.to_owned()).or_default();
+        if watchers.is_empty() {
+            *self.lengths.entry(prefix.len()).or_default() += 1;
+        }
+        watchers.push(watcher);
+        self.count += 1;
+    }
+
+    /// Hands `change` to those who watch a prefix of its key. Answers how many were dropped for lagging.
+    fn send(&mut self, change: &Arc<Change>) -> u64 {
+        let mut dropped = 0;
+        let mut emptied = Vec::new();
+        for length in self.lengths.keys() {
+            // A length that cuts a character in two is of a prefix of some other key.
+            let Some(prefix) = change.key.get(..*length) else { continue };
+            let Some(watchers) = self.by_prefix.get_mut(prefix) else { continue };
+            let before = watchers.len();
+            watchers.retain(|watcher| match watcher.try_send(Arc::clone(change)) {
+                Ok(()) => true,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    dropped += 1;
+                    false
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => false,
+            });
+            self.count -= before - watchers.len();
+            if watchers.is_empty() {
+                emptied.push(*length);
+            }
+        }
+        for length in emptied {
+            self.forget(length, &change.key[..length]);
+        }
+        dropped
+    }
+
+    fn forget(&mut self, length: usize, prefix: &str) {
+        self.by_prefix.remove(prefix);
+        if let Some(prefixes) = self.lengths.get_mut(&length) {
+            *prefixes -= 1;
+            if *prefixes == 0 {
+                self.lengths.remove(&length);
+            }
+        }
+    }
+
+    /// Forgets those who have gone from prefixes where nothing happens.
+    fn sweep(&mut self) {
+        for watchers in self.by_prefix.values_mut() {
+            watchers.retain(|watcher| !watcher.is_closed());
+        }
+        self.by_prefix.retain(|_, watchers| !watchers.is_empty());
+        self.count = self.by_prefix.values().map(Vec::len).sum();
+        self.lengths.clear();
+        for prefix in self.by_prefix.keys() {
+            *self.lengths.entry(prefix.len()).or_default() += 1;
+        }
+    }
+}
 
 /// The watchers and the newest changes.
 #[derive(Default)]
 pub(super) struct Hub {
-    watchers: BTreeMap<String, Vec<mpsc::Sender<Arc<Change>>>>,
+    watchers: Watchers,
     recent: VecDeque<Arc<Change>>,
     recent_bytes: usize,
     /// `recent` holds every change after this revision.
@@ -38,7 +109,7 @@ pub(super) struct Hub {
 impl Hub {
     /// Starts over with `recent`, which is complete after revision `complete_after`. Ends all streams.
     pub(super) fn restart(&mut self, complete_after: u64, recent: VecDeque<Arc<Change>>) {
-        self.watchers.clear();
+        self.watchers = Watchers::default();
         self.recent_bytes = recent.iter().map(|change| change_bytes(change)).sum();
         self.recent = recent;
         self.complete_after = complete_after;
@@ -46,27 +117,13 @@ impl Hub {
 
     /// Ends all streams.
     pub(super) fn stop(&mut self) {
-        self.watchers.clear();
+        self.watchers = Watchers::default();
     }
 
     /// Hands `changes` to the watchers of their keys. A watcher whose queue is full is dropped.
     pub(super) fn publish(&mut self, changes: Vec<Arc<Change>>) {
-        let mut dropped = 0;
-        for (prefix, watchers) in &mut self.watchers {
-            for change in changes.iter().filter(|change| change.key.starts_with(prefix.as_str())) {
-                watchers.retain(|watcher| match watcher.try_send(Arc::clone(change)) {
-                    Ok(()) => true,
-                    Err(mpsc::error::TrySendError::Full(_)) => {
-                        dropped += 1;
-                        false
-                    }
-                    Err(mpsc::error::TrySendError::Closed(_)) => false,
-                });
-            }
-        }
-        self.dropped += dropped;
-        self.watchers.retain(|_, watchers| !watchers.is_empty());
         for change in changes {
+            self.dropped += self.watchers.send(&change);
             self.remember(change);
         }
     }
@@ -98,32 +155,27 @@ impl Hub {
             let _ = sender.try_send(change);
         }
         self.joined += 1;
-        if self.joined.is_multiple_of(SWEEP_EVERY) {
-            self.sweep();
+        // Each sweep looks at every watcher: once for as many new ones keeps joining cheap.
+        if self.joined >= self.watchers.count.max(SWEEP_EVERY) {
+            self.joined = 0;
+            self.watchers.sweep();
         }
-        self.watchers.entry(prefix.to_owned()).or_default().push(sender);
+        self.watchers.add(prefix, sender);
         receiver
-    }
-
-    fn sweep(&mut self) {
-        self.watchers.retain(|_, watchers| {
-            watchers.retain(|watcher| !watcher.is_closed());
-            !watchers.is_empty()
-        });
     }
 
     /// Watchers now, and watchers dropped for lagging so far.
     pub(super) fn counts(&self) -> (usize, u64) {
-        (self.watchers.values().map(Vec::len).sum(), self.dropped)
+        (self.watchers.count, self.dropped)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Derived, *};
 
     fn change(key: &str, revision: u64) -> Arc<Change> {
-        Arc::new(Change { key: key.to_owned(), revision, value: None, previous: None })
+        Arc::new(Change { key: key.to_owned(), revision, value: None, previous: None, derived: Derived::default() })
     }
 
     fn drain(changes: &mut Changes) -> Vec<u64> {
@@ -164,5 +216,45 @@ mod tests {
         }
         assert!(!hub.reaches_back_to(revisions / 2 - 1));
         assert!(hub.reaches_back_to(revisions / 2));
+    }
+
+    #[test]
+    fn every_prefix_of_a_key_is_served_and_no_other() {
+        let mut hub = Hub::default();
+        let mut watches =
+            ["", "/a/", "/a/x", "/a/é", "/a/xy", "/b/", "/a/x/and/longer"].map(|p| (p, hub.join(p, 0, Vec::new())));
+        hub.publish(vec![change("/a/x", 1), change("/a/éa", 2), change("/b/", 3)]);
+        let seen: Vec<_> = watches.iter_mut().map(|(prefix, changes)| (*prefix, drain(changes))).collect();
+        let expected: [(&str, &[u64]); 7] = [
+            ("", &[1, 2, 3]),
+            ("/a/", &[1, 2]),
+            ("/a/x", &[1]),
+            ("/a/é", &[2]),
+            ("/a/xy", &[]),
+            ("/b/", &[3]),
+            ("/a/x/and/longer", &[]),
+        ];
+        assert!(
+            seen.iter().zip(expected).all(|((p, s), (prefix, revisions))| *p == prefix && s == revisions),
+            "{seen:?}"
+        );
+    }
+
+    #[test]
+    fn watchers_that_have_gone_are_forgotten() {
+        let mut hub = Hub::default();
+        for number in 0..10 * SWEEP_EVERY {
+            drop(hub.join(&format!("/quiet/{number}"), 0, Vec::new()));
+        }
+        assert!(hub.counts().0 <= 2 * SWEEP_EVERY, "{}", hub.counts().0);
+        let kept = hub.join("/loud/", 0, Vec::new());
+        drop(hub.join("/loud/", 0, Vec::new()));
+        let before = hub.counts().0;
+        hub.publish(vec![change("/loud/a", 1)]);
+        assert_eq!(hub.counts().0, before - 1);
+        drop(kept);
+        hub.publish(vec![change("/loud/a", 2)]);
+        assert_eq!(hub.counts().0, before - 2);
+        assert!(!hub.watchers.lengths.contains_key(&"/loud/".len()));
     }
 }

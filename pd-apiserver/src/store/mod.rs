@@ -4,11 +4,15 @@
 //! object bytes. Out: records with the revision of their last change, and changes in revision order. It
 //! knows nothing of kinds, JSON or users.
 
+mod checkpoint;
+mod derived;
 mod envelope;
 mod file;
 mod hub;
+mod journal;
 mod queue;
 pub mod redb_store;
+mod reserve;
 mod snapshot;
 mod stats;
 #[cfg(test)]
@@ -20,6 +24,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
+
+pub use self::derived::Derived;
 
 /// A value and the revision that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +71,10 @@ pub struct Page {
     pub revision: Option<u64>,
 }
 
+/// Records beyond a page that are counted: a page must not cost a walk over everything behind it, and a client only
+/// shows the number. 1,000 neighbouring keys are read in well under a millisecond.
+pub const REMAINING_COUNTED_MAX: u64 = 1_000;
+
 /// A page of records in key order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
@@ -72,7 +82,7 @@ pub struct Listing {
     pub records: Vec<Record>,
     /// The revision whose state this is; at least that of every record.
     pub revision: u64,
-    /// Records of the prefix beyond this page.
+    /// Records of the prefix beyond this page, counted up to `REMAINING_COUNTED_MAX`: there are at least as many.
     pub remaining: u64,
 }
 
@@ -87,6 +97,8 @@ pub struct Change {
     pub value: Option<Bytes>,
     /// The value before; `None`: created.
     pub previous: Option<Bytes>,
+    /// What its readers make of it, made once for all of them.
+    pub derived: Derived,
 }
 
 /// Changes under a prefix in revision order, without gap or repetition. Ends when the watcher lags too far
@@ -126,6 +138,12 @@ pub enum StoreError {
         /// The record's key.
         key: String,
     },
+    /// The disk is full; the store takes deletes only until there is space again.
+    #[error(
+        "the disk of the API server is full: it takes deletes only until there is space again; delete objects or \
+         artifacts, or free space on that disk"
+    )]
+    Full,
     /// The disk failed; the store takes no writes until it has reopened.
     #[error("the store cannot write: {0}")]
     Unavailable(String),

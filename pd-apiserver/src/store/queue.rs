@@ -31,6 +31,7 @@ pub(super) struct Request {
 struct State {
     requests: VecDeque<Request>,
     halted: Option<StoreError>,
+    deletes_only: bool,
     stopping: bool,
 }
 
@@ -54,6 +55,9 @@ impl Queue {
         if state.stopping {
             return Err(StoreError::Unavailable("the server is shutting down".to_owned()));
         }
+        if state.deletes_only && request.writes.iter().any(|write| write.value.is_some()) {
+            return Err(StoreError::Full);
+        }
         if state.requests.len() == QUEUE_MAX {
             return Err(StoreError::Unavailable(format!("{QUEUE_MAX} writes are waiting already; try again")));
         }
@@ -62,14 +66,23 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for requests and takes what fits one transaction; `None` once the queue is stopping and empty.
-    pub(super) fn next_batch(&self) -> Option<Vec<Request>> {
+    /// Waits for requests and takes what fits one transaction; `None` once the queue is stopping and empty. With
+    /// `patience` it waits no longer than that, and then takes nothing.
+    pub(super) fn next_batch(&self, patience: Option<Duration>) -> Option<Vec<Request>> {
         let mut state = self.lock();
         while state.requests.is_empty() {
             if state.stopping {
                 return None;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let Some(patience) = patience else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let waited = self.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
+            if waited.1.timed_out() {
+                return Some(Vec::new());
+            }
+            state = waited.0;
         }
         let mut bytes = 0;
         let mut batch = Vec::new();
@@ -95,8 +108,18 @@ impl Queue {
         self.lock().halted = None;
     }
 
+    /// From now on, refuses everything but deletes, or nothing.
+    pub(super) fn set_deletes_only(&self, deletes_only: bool) {
+        self.lock().deletes_only = deletes_only;
+    }
+
     pub(super) fn ready(&self) -> Result<(), StoreError> {
-        self.lock().halted.clone().map_or(Ok(()), Err)
+        let state = self.lock();
+        match &state.halted {
+            Some(error) => Err(error.clone()),
+            None if state.deletes_only => Err(StoreError::Full),
+            None => Ok(()),
+        }
     }
 
     /// Lets the writer finish what waits and end.

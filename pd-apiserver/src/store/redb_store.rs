@@ -15,9 +15,11 @@ use redb::Database;
 use tokio::sync::oneshot;
 
 use super::{
-    Change, Changes, Listing, Page, Record, Store, StoreError, Write, file,
+    Change, Changes, Listing, Page, Record, Store, StoreError, Write,
+    file::{self, Opened},
     hub::Hub,
     queue::{Queue, Request},
+    reserve::Reserve,
     snapshot::{PagedSnapshots, Snapshot},
     writer::{self, Opener},
 };
@@ -109,9 +111,10 @@ impl Shared {
 impl RedbStore {
     /// Opens the store at `path`, or creates it in a folder that never had one.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let database = file::open_or_create(path)?;
+        let opened = file::open_or_create(path)?;
         let path = path.to_owned();
-        Self::over(database, Box::new(move || file::open(&path)))
+        let reserve = Reserve::beside(&path);
+        Self::over(opened, Box::new(move || file::open(&path)), Some(reserve))
     }
 
     /// A store that is kept nowhere, for tests.
@@ -120,10 +123,10 @@ impl RedbStore {
             let source = std::io::Error::other("a store in memory does not survive its failure");
             Err(OpenError::File { attempt: "reopen", path: "memory".into(), source })
         };
-        Self::over(file::in_memory()?, Box::new(lost))
+        Self::over(Opened { database: file::in_memory()?, journal: None }, Box::new(lost), None)
     }
 
-    pub(super) fn over(database: Database, reopen: Opener) -> Result<Self, OpenError> {
+    pub(super) fn over(opened: Opened, reopen: Opener, reserve: Option<Reserve>) -> Result<Self, OpenError> {
         let shared = Arc::new(Shared {
             queue: Queue::default(),
             stats: StoreStats::default(),
@@ -132,12 +135,12 @@ impl RedbStore {
             paged: Mutex::default(),
         });
         let failed = |attempt| move |source: std::io::Error| OpenError::File { attempt, path: "store".into(), source };
-        shared.start(&database).map_err(std::io::Error::other).map_err(failed("read"))?;
+        shared.start(&opened.database).map_err(std::io::Error::other).map_err(failed("read"))?;
         let writer = {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new()
                 .name("store-writer".to_owned())
-                .spawn(move || writer::run(&shared, database, &reopen))
+                .spawn(move || writer::run(&shared, opened, &reopen, reserve))
                 .map_err(failed("start the writer of"))?
         };
         Ok(Self { shared, writer: Some(writer) })

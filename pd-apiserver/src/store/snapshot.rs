@@ -14,11 +14,11 @@ use std::{
 use bytes::Bytes;
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::{Change, Listing, Page, Record, StoreError, envelope};
+use super::{Change, Derived, Listing, Page, REMAINING_COUNTED_MAX, Record, StoreError, envelope};
 
 /// Objects by key, as envelopes.
 pub(super) const OBJECTS: TableDefinition<&str, &[u8]> = TableDefinition::new("objects");
-/// The change log by (revision, position in its transaction), as envelopes.
+/// The change log: chunks of changes by (newest revision in it, position among those of that revision), as envelopes.
 pub(super) const CHANGES: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("changes");
 /// The store's own counters.
 pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -26,9 +26,9 @@ pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta")
 pub(super) const META_REVISION: &str = "revision";
 /// In META: the newest revision of which the change log has lost something.
 pub(super) const META_COMPACTED: &str = "compacted";
-/// In META: records in the change log.
+/// In META: changes in the change log.
 pub(super) const META_LOG_COUNT: &str = "log-count";
-/// In META: bytes of those records.
+/// In META: bytes of its chunks.
 pub(super) const META_LOG_BYTES: &str = "log-bytes";
 
 /// Snapshots kept for the continue tokens of paged lists: each pins the pages that were replaced since.
@@ -90,6 +90,9 @@ impl Snapshot {
                 }
                 if page.limit > 0 && records.len() == page.limit {
                     remaining += 1;
+                    if remaining == REMAINING_COUNTED_MAX {
+                        break;
+                    }
                 } else {
                     records.push(decode(key.value(), value.value())?);
                 }
@@ -106,14 +109,16 @@ impl Snapshot {
         guarded(prefix, || {
             let mut changes = Vec::new();
             let mut bytes = 0;
+            // A chunk stands under its newest revision, so the first one found holds `after + 1`.
             for entry in self.changes.range((after + 1, 0)..).map_err(unavailable)? {
                 let (position, record) = entry.map_err(unavailable)?;
-                let Some(change) = decode_logged(position.value(), record.value(), prefix)? else { continue };
-                bytes += change_bytes(&change);
-                if bytes > HISTORY_BYTES_MAX {
-                    return Err(StoreError::Compacted { requested: after, oldest: self.revision });
+                for change in decode_chunk(position.value(), record.value(), after, prefix)? {
+                    bytes += change_bytes(&change);
+                    if bytes > HISTORY_BYTES_MAX {
+                        return Err(StoreError::Compacted { requested: after, oldest: self.revision });
+                    }
+                    changes.push(Arc::new(change));
                 }
-                changes.push(Arc::new(change));
             }
             Ok(changes)
         })
@@ -127,13 +132,14 @@ impl Snapshot {
             let mut size = 0;
             for entry in self.changes.iter().map_err(unavailable)?.rev() {
                 let (position, record) = entry.map_err(unavailable)?;
-                let Some(change) = decode_logged(position.value(), record.value(), "")? else { continue };
-                size += change_bytes(&change);
-                if changes.len() == count || size > bytes {
-                    changes.retain(|kept| kept.revision > change.revision);
-                    return Ok((change.revision, changes));
+                for change in decode_chunk(position.value(), record.value(), 0, "")?.into_iter().rev() {
+                    size += change_bytes(&change);
+                    if changes.len() == count || size > bytes {
+                        changes.retain(|kept| kept.revision > change.revision);
+                        return Ok((change.revision, changes));
+                    }
+                    changes.push_front(Arc::new(change));
                 }
-                changes.push_front(Arc::new(change));
             }
             Ok((self.compacted, changes))
         })
@@ -159,14 +165,25 @@ pub(super) fn decode(key: &str, record: &[u8]) -> Result<Record, StoreError> {
     Ok(Record { key: key.to_owned(), revision: opened.revision, value: Bytes::copy_from_slice(opened.payload) })
 }
 
-fn decode_logged(position: (u64, u32), record: &[u8], prefix: &str) -> Result<Option<Change>, StoreError> {
-    let corrupt = |_| StoreError::Corrupt { key: format!("change {} of revision {}", position.1, position.0) };
+/// The changes of one chunk under `prefix` and after revision `after`.
+fn decode_chunk(position: (u64, u32), record: &[u8], after: u64, prefix: &str) -> Result<Vec<Change>, StoreError> {
+    let corrupt = |_| StoreError::Corrupt { key: format!("chunk {} of changes up to {}", position.1, position.0) };
     let opened = envelope::open(&log_key(position), record).map_err(corrupt)?;
-    if !envelope::change_key(opened.payload).map_err(corrupt)?.starts_with(prefix) {
-        return Ok(None);
+    let mut changes = Vec::new();
+    for logged in envelope::changes_of(opened.payload).map_err(corrupt)? {
+        let logged = logged.map_err(corrupt)?;
+        if logged.revision > after && logged.key.starts_with(prefix) {
+            let bytes = |part: Option<&[u8]>| part.map(Bytes::copy_from_slice);
+            changes.push(Change {
+                key: logged.key.to_owned(),
+                revision: logged.revision,
+                value: bytes(logged.value),
+                previous: bytes(logged.previous),
+                derived: Derived::default(),
+            });
+        }
     }
-    let logged = envelope::decode_change(opened.payload).map_err(corrupt)?;
-    Ok(Some(Change { key: logged.key, revision: position.0, value: logged.value, previous: logged.previous }))
+    Ok(changes)
 }
 
 /// Snapshots that paged lists still need.

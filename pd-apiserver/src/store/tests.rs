@@ -229,6 +229,7 @@ fn file() -> (tempfile::TempDir, PathBuf) {
 fn crash_copy(path: &Path) -> (tempfile::TempDir, PathBuf) {
     let (folder, copy) = file();
     std::fs::copy(path, &copy).unwrap();
+    std::fs::copy(journal::path_of(path), journal::path_of(&copy)).unwrap();
     std::fs::copy(path.with_file_name("cluster-id"), copy.with_file_name("cluster-id")).unwrap();
     (folder, copy)
 }
@@ -336,10 +337,10 @@ fn a_failing_disk_stops_the_store_until_it_is_well_again() {
             if broken.load(Ordering::SeqCst) {
                 return Err(failed(redb::Error::PreviousIo));
             }
-            Ok(database)
+            Ok(file::Opened { database, journal: None })
         }
     };
-    let store = RedbStore::over(open().unwrap(), Box::new(open)).unwrap();
+    let store = RedbStore::over(open().unwrap(), Box::new(open), None).unwrap();
     commit(&store, vec![set("/a", "1")]).unwrap();
     let mut changes = store.watch("/", store.revision()).unwrap();
 
@@ -357,6 +358,70 @@ fn a_failing_disk_stops_the_store_until_it_is_well_again() {
     commit(&store, vec![set("/a", "4")]).unwrap();
     assert_eq!(text(&store, "/a").as_deref(), Some("4"));
     assert!(opened.load(Ordering::SeqCst) >= 2);
+}
+
+/// A file system of its own, of so many MiB; `None`, and a line that says so, where this process may not mount one.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn of_mib(mib: u32) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = std::process::Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(folder.path());
+        if command.output().is_ok_and(|output| output.status.success()) {
+            return Some(Self(folder));
+        }
+        eprintln!("SKIPPED: this process may not mount a small disk");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = std::process::Command::new("umount").arg(self.0.path()).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("cannot unmount {}", self.0.path().display());
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_takes_deletes_only_and_then_everything_again() {
+    let Some(disk) = SmallDisk::of_mib(32) else { return };
+    let ballast = disk.0.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 8 << 20]).unwrap();
+    let store = RedbStore::open(&disk.0.path().join("store.redb")).unwrap();
+    let value = "x".repeat(128 << 10);
+    let mut written = Vec::new();
+    for number in 0.. {
+        let key = format!("/{number:04}");
+        match commit(&store, vec![set(&key, &format!("{number}{value}"))]) {
+            Ok(_) => written.push(key),
+            Err(StoreError::Unavailable(reason)) => {
+                assert!(reason.contains("No space"), "{reason}");
+                break;
+            }
+            Err(other) => panic!("{other}"),
+        }
+        assert!(number < 1_000, "the disk does not become full");
+    }
+    wait_until(|| store.ready() == Err(StoreError::Full));
+    assert_eq!(commit(&store, vec![set("/more", "x")]), Err(StoreError::Full));
+    assert_eq!(commit(&store, vec![remove(&written[0]), set("/more", "x")]), Err(StoreError::Full));
+    assert!(written.iter().all(|key| text(&store, key).is_some()), "what was acknowledged is there");
+    for key in &written[..4] {
+        commit(&store, vec![remove(key)]).unwrap();
+        assert_eq!(text(&store, key), None);
+    }
+
+    std::fs::remove_file(&ballast).unwrap();
+    wait_until(|| store.ready().is_ok());
+    commit(&store, vec![set("/more", "x")]).unwrap();
+    drop(store);
+    let store = RedbStore::open(&disk.0.path().join("store.redb")).unwrap();
+    assert_eq!(text(&store, "/more").as_deref(), Some("x"));
+    assert!(written[4..].iter().all(|key| text(&store, key).is_some()));
+    assert_eq!(text(&store, &written[0]), None);
 }
 
 fn wait_until(condition: impl Fn() -> bool) {

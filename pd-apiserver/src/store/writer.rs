@@ -1,25 +1,29 @@
 //! The only thread that writes.
 //!
-//! In: batches of requests. Out: one durable redb transaction each, then a new snapshot, the changes to the
-//! watchers and the answers, in this order. On the first I/O error it stops: nothing is acknowledged, readers
+//! In: batches of requests. Out: one redb transaction each, durable by its record in the journal; then a new snapshot,
+//! the changes to the watchers and the answers, in this order. On the first I/O error it stops: nothing is acknowledged, readers
 //! get an error, and the file is opened anew with back-off until it takes a write again.
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use redb::{Database, Durability, ReadableTable, Table};
+use redb::{Durability, ReadableTable, Table};
 
 use super::{
-    Change, Precondition, Record, StoreError, Write,
-    envelope::{self, LoggedChange},
-    file::OpenError,
+    Change, Derived, Precondition, Record, StoreError, Write,
+    checkpoint::checkpoint,
+    envelope::{self, Chunk, LoggedChange},
+    file::{OpenError, Opened},
     hub::{RECENT_BYTES_MAX, RECENT_CHANGES_MAX},
+    journal::Batch,
     queue::Request,
     redb_store::Shared,
+    reserve::Reserve,
     snapshot::{
         CHANGES, META, META_COMPACTED, META_LOG_BYTES, META_LOG_COUNT, META_REVISION, OBJECTS, Snapshot, decode,
         log_key,
@@ -30,41 +34,94 @@ use super::{
 const LOG_CHANGES_MAX: u64 = 32_768;
 /// Bytes of them, old and new values included.
 const LOG_BYTES_MAX: u64 = 64 << 20;
+/// Payload from which on a chunk of the log is closed. The database rounds a record up to a power of two, and a
+/// chunk a little below 32 KiB wastes little of its last page.
+const CHUNK_BYTES: usize = 28 << 10;
+/// The journal is emptied into the database once no write has come for so long: then nobody waits for it.
+const CHECKPOINT_IDLE: Duration = Duration::from_millis(500);
 /// First pause before the file is opened anew; doubled up to ...
 const REOPEN_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// ... this: a disk that is well again is noticed within 5 s.
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(4);
 
-/// Opens the database again.
-pub(super) type Opener = Box<dyn Fn() -> Result<Database, OpenError> + Send>;
+/// Opens the store again.
+pub(super) type Opener = Box<dyn Fn() -> Result<Opened, OpenError> + Send>;
 
-/// The thread's main loop.
-pub(super) fn run(shared: &Shared, mut database: Database, reopen: &Opener) {
-    while let Some(batch) = shared.queue.next_batch() {
-        let Err(reason) = commit_batch(shared, &database, batch) else { continue };
-        shared.halt(&reason);
-        drop(database);
+/// The thread's main loop. Without a reserve (a store in memory) a full disk is a failure like any other.
+pub(super) fn run(shared: &Shared, mut opened: Opened, reopen: &Opener, mut reserve: Option<Reserve>) {
+    loop {
+        let is_full = reserve.as_mut().is_some_and(|reserve| !reserve.rebuild());
+        shared.queue.set_deletes_only(is_full);
+        let unsettled = opened.journal.as_ref().filter(|journal| !journal.is_empty()).map(|_| CHECKPOINT_IDLE);
+        let patience = reserve.as_ref().and_then(Reserve::patience).or(unsettled);
+        let (done, is_last) = match shared.queue.next_batch(patience) {
+            Some(batch) if !batch.is_empty() => (commit_batch(shared, &mut opened, batch), false),
+            Some(_) => (settle(&mut opened), false),
+            None => (settle(&mut opened), true),
+        };
+        let Err(failure) = done else {
+            if is_last {
+                return;
+            }
+            continue;
+        };
+        shared.halt(&failure.reason);
+        if is_last {
+            return;
+        }
+        drop(opened);
+        if let Some(reserve) = reserve.as_mut().filter(|_| failure.is_full) {
+            reserve.release();
+            shared.queue.set_deletes_only(true);
+        }
         match reopen_with_back_off(shared, reopen) {
-            Some(reopened) => database = reopened,
+            Some(reopened) => opened = reopened,
             None => return,
         }
     }
 }
 
-fn reopen_with_back_off(shared: &Shared, reopen: &Opener) -> Option<Database> {
+/// Empties the journal into the database.
+fn settle(opened: &mut Opened) -> Result<(), Failure> {
+    let Some(journal) = opened.journal.as_mut().filter(|journal| !journal.is_empty()) else { return Ok(()) };
+    checkpoint(&opened.database)?;
+    journal.clear();
+    Ok(())
+}
+
+/// Why a batch was not committed.
+struct Failure {
+    reason: String,
+    /// For want of space.
+    is_full: bool,
+}
+
+impl From<redb::Error> for Failure {
+    fn from(error: redb::Error) -> Self {
+        let is_full = matches!(&error, redb::Error::Io(error) if is_want_of_space(error));
+        Self { reason: error.to_string(), is_full }
+    }
+}
+
+/// A full disk, a full quota.
+fn is_want_of_space(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+}
+
+fn reopen_with_back_off(shared: &Shared, reopen: &Opener) -> Option<Opened> {
     let mut pause = REOPEN_PAUSE_MIN;
     loop {
         if shared.queue.wait_stopping(pause) {
             return None;
         }
         pause = (pause * 2).min(REOPEN_PAUSE_MAX);
-        match reopen().map_err(|error| error.to_string()).and_then(|database| {
-            shared.start(&database).map_err(|error| error.to_string())?;
-            Ok(database)
+        match reopen().map_err(|error| error.to_string()).and_then(|opened| {
+            shared.start(&opened.database).map_err(|error| error.to_string())?;
+            Ok(opened)
         }) {
-            Ok(database) => {
+            Ok(opened) => {
                 tracing::info!(revision = shared.revision(), "store reopened");
-                return Some(database);
+                return Some(opened);
             }
             Err(error) => tracing::warn!(error, "store cannot be reopened yet"),
         }
@@ -72,14 +129,14 @@ fn reopen_with_back_off(shared: &Shared, reopen: &Opener) -> Option<Database> {
 }
 
 /// Commits `batch` and answers it. `Err`: the disk failed; all waiters have been told.
-fn commit_batch(shared: &Shared, database: &Database, batch: Vec<Request>) -> Result<(), String> {
+fn commit_batch(shared: &Shared, opened: &mut Opened, batch: Vec<Request>) -> Result<(), Failure> {
     let started = Instant::now();
     let done = catch_unwind(AssertUnwindSafe(|| {
-        let applied = apply(database, &batch)?;
-        let snapshot = if applied.changes.is_empty() { None } else { Some(Snapshot::take(database)?) };
+        let applied = apply(opened, &batch)?;
+        let snapshot = if applied.changes.is_empty() { None } else { Some(Snapshot::take(&opened.database)?) };
         Ok::<_, redb::Error>((applied, snapshot))
     }));
-    let reason = match done {
+    let failure = match done {
         Ok(Ok((applied, snapshot))) => {
             if let Some(snapshot) = snapshot {
                 shared.stats.commit_seconds.observe(started.elapsed().as_secs_f64());
@@ -91,13 +148,13 @@ fn commit_batch(shared: &Shared, database: &Database, batch: Vec<Request>) -> Re
             answer(shared, batch, applied.answers);
             return Ok(());
         }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "the database gave up on a damaged page".to_owned(),
+        Ok(Err(error)) => Failure::from(error),
+        Err(_) => Failure { reason: "the database gave up on a damaged page".to_owned(), is_full: false },
     };
     for request in batch {
-        let _ = request.answer.send(Err(StoreError::Unavailable(reason.clone())));
+        let _ = request.answer.send(Err(StoreError::Unavailable(failure.reason.clone())));
     }
-    Err(reason)
+    Err(failure)
 }
 
 fn answer(shared: &Shared, batch: Vec<Request>, answers: Vec<Result<u64, StoreError>>) {
@@ -119,13 +176,11 @@ struct Applied {
     log_bytes: u64,
 }
 
-fn apply(database: &Database, batch: &[Request]) -> Result<Applied, redb::Error> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
-    transaction.set_quick_repair(true);
+fn apply(opened: &mut Opened, batch: &[Request]) -> Result<Applied, redb::Error> {
+    let mut transaction = opened.database.begin_write()?;
     let mut answers = Vec::with_capacity(batch.len());
     let mut changes = Vec::new();
-    let (log_count, log_bytes) = {
+    let (log_count, log_bytes, logged) = {
         let mut tables = Tables {
             objects: transaction.open_table(OBJECTS)?,
             log: transaction.open_table(CHANGES)?,
@@ -139,20 +194,35 @@ fn apply(database: &Database, batch: &[Request]) -> Result<Applied, redb::Error>
         if revision > before {
             tables.meta.insert(META_REVISION, revision)?;
         }
-        tables.append_to_log(&changes)?
+        let logged = Batch { chunks: chunks(&changes) };
+        let (log_count, log_bytes) = tables.append_to_log(&logged.chunks)?;
+        (log_count, log_bytes, logged)
     };
     if changes.is_empty() {
         transaction.abort()?;
-    } else {
+        return Ok(Applied { answers, changes, log_count, log_bytes });
+    }
+    if let Some(journal) = opened.journal.as_mut().filter(|journal| journal.has_room_for(&logged)) {
+        // The journal first: what it has is durable, whatever becomes of the database.
+        journal.append(&logged)?;
+        transaction.set_durability(Durability::None)?;
         transaction.commit()?;
+    } else {
+        transaction.set_durability(Durability::Immediate)?;
+        transaction.set_quick_repair(true);
+        transaction.commit()?;
+        if let Some(journal) = &mut opened.journal {
+            journal.clear();
+        }
     }
     Ok(Applied { answers, changes, log_count, log_bytes })
 }
 
-struct Tables<'t> {
-    objects: Table<'t, &'static str, &'static [u8]>,
-    log: Table<'t, (u64, u32), &'static [u8]>,
-    meta: Table<'t, &'static str, u64>,
+/// The tables of one transaction.
+pub(super) struct Tables<'t> {
+    pub(super) objects: Table<'t, &'static str, &'static [u8]>,
+    pub(super) log: Table<'t, (u64, u32), &'static [u8]>,
+    pub(super) meta: Table<'t, &'static str, u64>,
 }
 
 impl Tables<'_> {
@@ -194,49 +264,54 @@ impl Tables<'_> {
             });
             let previous = existing.insert(&write.key, record).flatten().map(|record| record.value);
             if previous != write.value {
-                self.write(write, *revision)?;
+                self.put(&write.key, write.value.as_deref(), *revision)?;
                 let (key, value) = (write.key.clone(), write.value.clone());
-                changes.push(Arc::new(Change { key, revision: *revision, value, previous }));
+                changes.push(Arc::new(Change {
+                    key,
+                    revision: *revision,
+                    value,
+                    previous,
+                    derived: Derived::default(),
+                }));
             }
         }
         Ok(Ok(*revision))
     }
 
-    fn write(&mut self, write: &Write, revision: u64) -> Result<(), redb::Error> {
-        match &write.value {
+    /// Sets or removes one object.
+    pub(super) fn put(&mut self, key: &str, value: Option<&[u8]>, revision: u64) -> Result<(), redb::Error> {
+        match value {
             Some(value) => {
-                let record = envelope::seal(write.key.as_bytes(), revision, value);
-                self.objects.insert(write.key.as_str(), record.as_slice())?;
+                let record = envelope::seal(key.as_bytes(), revision, value);
+                self.objects.insert(key, record.as_slice())?;
             }
             None => {
-                self.objects.remove(write.key.as_str())?;
+                self.objects.remove(key)?;
             }
         }
         Ok(())
     }
 
-    /// Appends `changes` and cuts the log to its bounds; its count and bytes then.
-    fn append_to_log(&mut self, changes: &[Arc<Change>]) -> Result<(u64, u64), redb::Error> {
+    /// Appends chunks of changes and cuts the log to its bounds; its count and bytes then.
+    pub(super) fn append_to_log(&mut self, chunks: &[(u64, Vec<u8>)]) -> Result<(u64, u64), redb::Error> {
         let (mut count, mut bytes) = (self.number(META_LOG_COUNT)?, self.number(META_LOG_BYTES)?);
-        if changes.is_empty() {
+        if chunks.is_empty() {
             return Ok((count, bytes));
         }
         let mut position = (0, 0);
-        for change in changes {
-            position = if position.0 == change.revision { (position.0, position.1 + 1) } else { (change.revision, 0) };
-            let logged = LoggedChange {
-                key: change.key.clone(),
-                value: change.value.clone(),
-                previous: change.previous.clone(),
-            };
-            let record = envelope::seal(&log_key(position), change.revision, &envelope::encode_change(&logged));
-            count += 1;
+        for (newest, payload) in chunks {
+            position = if position.0 == *newest { (*newest, position.1 + 1) } else { (*newest, 0) };
+            count += u64::from(envelope::count_of(payload).unwrap_or_default());
+            let record = envelope::seal(&log_key(position), *newest, payload);
             bytes += record.len() as u64;
             self.log.insert(position, record.as_slice())?;
         }
         while count > LOG_CHANGES_MAX || bytes > LOG_BYTES_MAX {
             let Some((position, record)) = self.log.pop_first()? else { break };
-            count -= 1;
+            let held =
+                envelope::open(&log_key(position.value()), record.value()).and_then(|o| envelope::count_of(o.payload));
+            // A damaged chunk is lost to whoever asks for it; its bytes still count, so the log stays bounded.
+            count = count.saturating_sub(u64::from(held.unwrap_or_default()));
             bytes = bytes.saturating_sub(record.value().len() as u64);
             let compacted = position.value().0;
             drop((position, record));
@@ -246,6 +321,24 @@ impl Tables<'_> {
         self.meta.insert(META_LOG_BYTES, bytes)?;
         Ok((count, bytes))
     }
+}
+
+/// Cuts changes into chunks of the log: the newest revision of each, and its payload.
+fn chunks(changes: &[Arc<Change>]) -> Vec<(u64, Vec<u8>)> {
+    let mut chunks = Vec::new();
+    let mut chunk = Chunk::default();
+    for (at, change) in changes.iter().enumerate() {
+        chunk.push(&LoggedChange {
+            revision: change.revision,
+            key: &change.key,
+            value: change.value.as_deref(),
+            previous: change.previous.as_deref(),
+        });
+        if chunk.len() >= CHUNK_BYTES || at + 1 == changes.len() {
+            chunks.push((change.revision, std::mem::take(&mut chunk).finish()));
+        }
+    }
+    chunks
 }
 
 fn check(write: &Write, record: Option<&Record>) -> Result<(), StoreError> {

@@ -172,6 +172,36 @@ proptest! {
         prop_assert_eq!(essence(&left_nothing), essence(&alone));
     }
 
+    /// Managers that agree on every value share its fields: a field is there exactly while one of them applies it, and
+    /// a third one that wants another value meets exactly those who own it.
+    #[test]
+    fn a_field_lives_as_long_as_it_has_an_owner(
+        all in shared(),
+        (left, right, later) in (any::<u8>(), any::<u8>(), any::<u8>()),
+    ) {
+        let schema = schema();
+        let part = |mask: u8| {
+            let mut part = all.clone();
+            let spec = all["spec"].as_object().into_iter().flatten().enumerate();
+            part["spec"] = spec.filter(|(at, _)| mask >> at & 1 == 1).map(|(_, (k, v))| (k.clone(), v.clone())).collect();
+            part
+        };
+        let apply_as = |live: &Value, manager, mask| {
+            apply(&schema, live, &part(mask), &writer(manager), false).expect("equal values never conflict")
+        };
+        let live = apply_as(&apply_as(&apply_as(&empty(), "l", left), "r", right), "l", later);
+        prop_assert_eq!(essence(&live), essence(&part(later | right)));
+
+        let other = json!({"metadata": {"name": "x"}, "spec": {"a": 7}});
+        let met = apply(&schema, &live, &other, &writer("third"), false).err().unwrap_or_default();
+        let mut met: Vec<_> = met.iter().map(|cause| (cause.field.as_str(), cause.message.clone())).collect();
+        met.sort();
+        let owners = [("l", later), ("r", right)].into_iter().filter(|(_, mask)| part(*mask)["spec"].get("a").is_some());
+        let expected: Vec<_> =
+            owners.map(|(m, _)| (".spec.a", format!("conflict with \"{m}\" using example.com/v1"))).collect();
+        prop_assert_eq!(met, expected);
+    }
+
     #[test]
     fn an_update_takes_exactly_what_it_changed(left in shared(), right in shared()) {
         let schema = schema();

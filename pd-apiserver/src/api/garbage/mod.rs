@@ -1,17 +1,17 @@
 //! Garbage: objects that have lost their last owner, their namespace or their time.
 //!
-//! In: every change of the store. Out: deletions, through the registry. It keeps an index of UIDs and
-//! owners, so its work is proportional to what changes, never to what is stored.
+//! In: every change of the store. Out: deletions, through the registry. It keeps an index of owners, so its work is
+//! proportional to what changes, never to what is stored; a start reads the store once, beside the requests.
 
 mod index;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use self::index::Index;
+use self::index::{Index, Owner, is_worth_parsing};
 use super::{
     ApiState,
     call::{Call, text},
@@ -20,8 +20,9 @@ use super::{
     media::Document,
     registry::{self, Change, DeleteOptions, FOREGROUND, ORPHAN},
     serve::system_call,
+    watch,
 };
-use crate::store::{self, Page, Precondition, StoreError, Write};
+use crate::store::{self, Page, Precondition, Store, StoreError, Write};
 
 /// How often things are tried again that failed, and expired objects are looked for.
 const SWEEP_PERIOD: Duration = Duration::from_secs(10);
@@ -31,6 +32,8 @@ const RESTART_DELAY: Duration = Duration::from_millis(500);
 const PAGE_RECORDS: usize = 500;
 /// How long an Event is kept after it was last seen; upstream's default. Requests for certificates too.
 const EVENT_TTL_SECONDS: i64 = 3_600;
+/// Keys examined before others get their turn: some 10 µs each.
+const EXAMINED_IN_A_ROW: usize = 64;
 
 /// Collects until the server stops.
 pub(super) async fn run(state: ApiState, stop: CancellationToken) {
@@ -47,8 +50,13 @@ pub(super) async fn run(state: ApiState, stop: CancellationToken) {
 
 /// One life: build the index, then follow the changes until they end.
 async fn follow(state: &ApiState, stop: &CancellationToken) -> Result<(), ApiError> {
-    let mut collector = Collector { state: state.clone(), index: Index::default(), due: BTreeSet::new() };
-    let revision = collector.load()?;
+    let store = Arc::clone(&state.store);
+    // A million objects take seconds to read: on a thread where nobody else waits.
+    let stopping = stop.clone();
+    let loaded = tokio::task::spawn_blocking(move || load(&*store, &stopping)).await;
+    let (index, revision) =
+        loaded.map_err(|error| ApiError::Internal(format!("loading the index failed: {error}")))??;
+    let mut collector = Collector { state: state.clone(), index, due: BTreeSet::new(), again: BTreeSet::new() };
     let mut changes = state.store.watch("/", revision)?;
     collector.due.extend(collector.index.keys_with_duties());
     let mut sweeps = tokio::time::interval(SWEEP_PERIOD);
@@ -62,7 +70,8 @@ async fn follow(state: &ApiState, stop: &CancellationToken) -> Result<(), ApiErr
             },
             _ = sweeps.tick() => {
                 collector.expire().await;
-                collector.due.extend(collector.index.unfinished());
+                collector.due.extend(collector.index.going().cloned());
+                collector.due.append(&mut collector.again);
             }
         }
         // Everything that has arrived goes into the index before anything is decided.
@@ -73,47 +82,78 @@ async fn follow(state: &ApiState, stop: &CancellationToken) -> Result<(), ApiErr
     }
 }
 
+/// Reads the whole store once. Answers the index and the revision it shows.
+fn load(store: &dyn Store, stop: &CancellationToken) -> Result<(Index, u64), ApiError> {
+    let mut index = Index::default();
+    let mut page = Page { limit: PAGE_RECORDS, ..Page::default() };
+    loop {
+        if stop.is_cancelled() {
+            return Err(ApiError::Internal("the server stops".to_owned()));
+        }
+        let listing = store.list("/", &page)?;
+        for record in listing.records.iter().filter(|record| is_worth_parsing(&record.key, &record.value)) {
+            if let Ok(object) = serde_json::from_slice(&record.value) {
+                index.put(&record.key, &object, record.revision);
+            }
+        }
+        let Some(last) = listing.records.last().filter(|_| listing.remaining > 0) else {
+            return Ok((index, listing.revision));
+        };
+        page.after = Some(last.key.clone());
+        page.revision = Some(listing.revision);
+    }
+}
+
 struct Collector {
     state: ApiState,
     index: Index,
     /// Keys to look at.
     due: BTreeSet<String>,
+    /// Keys to look at again with the next sweep: something failed.
+    again: BTreeSet<String>,
 }
 
 impl Collector {
-    fn load(&mut self) -> Result<u64, ApiError> {
-        let mut page = Page { limit: PAGE_RECORDS, ..Page::default() };
-        loop {
-            let listing = self.state.store.list("/", &page)?;
-            for record in &listing.records {
-                if let Ok(object) = serde_json::from_slice(&record.value) {
-                    self.index.put(&record.key, &object, record.revision);
-                }
-            }
-            let Some(last) = listing.records.last().filter(|_| listing.remaining > 0) else {
-                return Ok(listing.revision);
-            };
-            page.after = Some(last.key.clone());
-            page.revision = Some(listing.revision);
-        }
-    }
-
     fn note(&mut self, change: &store::Change) {
-        let object = change.value.as_ref().and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
-        let affected = match object {
-            Some(object) => self.index.put(&change.key, &object, change.revision),
-            None => self.index.remove(&change.key),
+        let Some(bytes) = &change.value else {
+            self.due.extend(self.index.remove(&change.key));
+            return;
         };
-        self.due.extend(affected);
+        let object = if is_worth_parsing(&change.key, bytes) { watch::new_object(change).ok().flatten() } else { None };
+        match object {
+            Some(object) => self.due.extend(self.index.put(&change.key, object, change.revision)),
+            None => self.index.forget_object(&change.key),
+        }
     }
 
     async fn work(&mut self) {
-        for key in std::mem::take(&mut self.due) {
+        for (at, key) in std::mem::take(&mut self.due).into_iter().enumerate() {
+            if at % EXAMINED_IN_A_ROW == EXAMINED_IN_A_ROW - 1 {
+                tokio::task::yield_now().await;
+            }
             if let Err(error) = self.examine(&key).await {
-                // `unfinished` brings it back at the next sweep.
                 tracing::debug!(key, %error, "cannot collect it now");
+                self.again.insert(key);
             }
         }
+    }
+
+    /// True when an object has owners and none of them is there.
+    fn is_orphaned(&self, key: &str) -> Result<bool, ApiError> {
+        let owners = self.index.owners(key);
+        for owner in owners {
+            if self.is_there(owner)? {
+                return Ok(false);
+            }
+        }
+        Ok(!owners.is_empty())
+    }
+
+    /// An owner of a kind that is not served is taken to be there: nobody can tell.
+    fn is_there(&self, owner: &Owner) -> Result<bool, ApiError> {
+        let Some((kind, namespace, name)) = owner.key.as_deref().and_then(Kind::of_key) else { return Ok(true) };
+        let found = registry::find(&*self.state.store, kind, namespace, name)?;
+        Ok(found.is_some_and(|stored| text(&stored.object["metadata"]["uid"]) == owner.uid))
     }
 
     async fn examine(&self, key: &str) -> Result<(), ApiError> {
@@ -124,7 +164,7 @@ impl Collector {
         if !object["metadata"]["deletionTimestamp"].is_null() {
             return self.finish(&call, &object, stored.revision).await;
         }
-        if self.index.is_orphaned(key) {
+        if self.is_orphaned(key)? {
             tracing::debug!(key, "deleting an object whose owners are gone");
             let uid = &object["metadata"]["uid"];
             return delete(&call, json!({"preconditions": {"uid": uid}})).await;
@@ -137,13 +177,13 @@ impl Collector {
         let uid = text(&object["metadata"]["uid"]);
         let finalizers = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
         if finalizers.iter().any(|finalizer| finalizer == ORPHAN) {
-            for key in self.index.dependents(uid) {
+            for key in self.index.dependents_of(&call.target.key(), uid) {
                 self.set_free(&key, uid).await?;
             }
             return remove_finalizer(call, object, ORPHAN).await;
         }
         if finalizers.iter().any(|finalizer| finalizer == FOREGROUND) {
-            let dependents = self.index.dependents(uid);
+            let dependents = self.index.dependents_of(&call.target.key(), uid);
             if dependents.is_empty() {
                 return remove_finalizer(call, object, FOREGROUND).await;
             }
@@ -195,8 +235,8 @@ impl Collector {
         let oldest = jiff::Timestamp::now().as_second() - EVENT_TTL_SECONDS;
         for (key, revision) in self.index.expired(oldest) {
             let write = Write { key, precondition: Precondition::Revision(revision), value: None };
-            if let Err(StoreError::Unavailable(reason)) = self.state.store.commit(vec![write]).await {
-                tracing::debug!(reason, "cannot delete expired objects now");
+            if let Err(error @ StoreError::Unavailable(_)) = self.state.store.commit(vec![write]).await {
+                tracing::debug!(%error, "cannot delete expired objects now");
                 return;
             }
         }

@@ -39,16 +39,18 @@ pub(crate) async fn create(call: &Call, document: Document) -> Result<Written, A
     let prefix = text(&object["metadata"]["generateName"]).to_owned();
     let is_generated =
         text(&object["metadata"]["name"]).is_empty() && call.target.name.is_empty() && !prefix.is_empty();
+    if !is_generated {
+        let object = create_named(call, object, findings.causes, false).await?;
+        return Ok(Written { object, warnings, created: true });
+    }
     for attempt in 1.. {
         let mut candidate = object.clone();
-        if is_generated {
-            let name = metadata::generated_name(&prefix)
-                .map_err(|error| ApiError::Internal(format!("the system has no random bytes: {error}")))?;
-            candidate["metadata"]["name"] = name.into();
-        }
+        let name = metadata::generated_name(&prefix)
+            .map_err(|error| ApiError::Internal(format!("the system has no random bytes: {error}")))?;
+        candidate["metadata"]["name"] = name.into();
         let result = create_named(call, candidate, findings.causes.clone(), false).await;
         match result {
-            Err(ApiError::AlreadyExists(_)) if is_generated && attempt < NAME_ATTEMPTS => {}
+            Err(ApiError::AlreadyExists(_)) if attempt < NAME_ATTEMPTS => {}
             other => return other.map(|object| Written { object, warnings, created: true }),
         }
     }
@@ -82,6 +84,7 @@ pub(super) async fn create_named(
     strategies::prepare_create(target.kind, &mut object);
     causes.extend(metadata::validate(target.kind, &object));
     if causes.is_empty() {
+        strategies::settings::fill(&call.state.settings.current(), target.kind, &mut object);
         strategies::default(target.kind, &mut object);
         causes.extend(strategies::validate_create(target.kind, &object));
     }

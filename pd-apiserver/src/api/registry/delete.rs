@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        call::{Call, Options, text},
-        error::ApiError,
+        call::{Call, text},
+        error::{ApiError, Cause},
+        options::{Options, refuse},
         strategies,
     },
     Stored, WRITE_ATTEMPTS, encode, find, list, seconds,
@@ -52,14 +53,26 @@ impl DeleteOptions {
             "Foreground" => Propagation::Foreground,
             "Orphan" => Propagation::Orphan,
             other => {
-                return Err(ApiError::BadRequest(format!(
-                    "propagationPolicy: unsupported value `{other}`; use `Background`, `Foreground` or `Orphan`"
-                )));
+                let supported = ["Foreground", "Background", "Orphan"];
+                return refuse("DeleteOptions", vec![Cause::not_supported("propagationPolicy", other, &supported)])
+                    .map(|()| Self::default());
             }
         };
         let precondition = |key: &str| body["preconditions"][key].as_str().map(str::to_owned);
         let dry_run = query.dry_run || body["dryRun"].as_array().is_some_and(|list| list.iter().any(|v| v == "All"));
         Ok(Self { propagation, uid: precondition("uid"), resource_version: precondition("resourceVersion"), dry_run })
+    }
+}
+
+impl DeleteOptions {
+    /// The UID that the object must have.
+    pub(crate) fn uid(&self) -> Option<&str> {
+        self.uid.as_deref()
+    }
+
+    /// True when nothing is to be deleted.
+    pub(crate) const fn is_dry_run(&self) -> bool {
+        self.dry_run
     }
 }
 

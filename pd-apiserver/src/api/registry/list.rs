@@ -8,7 +8,7 @@ use super::{
     super::{call::Call, error::ApiError, selectors::Selection},
     decode,
 };
-use crate::store::{Page, StoreError};
+use crate::store::{Page, REMAINING_COUNTED_MAX, StoreError};
 
 /// Records read from the store at a time while a selector leaves most of them out.
 const SCAN_RECORDS: usize = 500;
@@ -77,13 +77,19 @@ fn exact_revision(call: &Call) -> Result<Option<u64>, ApiError> {
         return Ok(None);
     }
     let version = parse_revision(version)?;
+    let newest = call.state.store.revision();
+    if version > newest {
+        return Err(ApiError::TooLargeVersion { requested: version, newest });
+    }
     Ok((call.options.resource_version_match == "Exact" && version > 0).then_some(version))
 }
 
 /// A resourceVersion as a revision.
 pub(crate) fn parse_revision(version: &str) -> Result<u64, ApiError> {
     version.parse().map_err(|_| {
-        ApiError::BadRequest(format!("resourceVersion: `{version}` is none of ours: send back one you were given"))
+        ApiError::BadRequest(format!(
+            "invalid resource version: \"{version}\" is none of ours: send back one you were given"
+        ))
     })
 }
 
@@ -116,7 +122,8 @@ fn collect(call: &Call, selection: &Selection, mut page: Page) -> Result<ListRes
             let beyond = listing.remaining + (read - at - 1) as u64;
             if limit > 0 && result.objects.len() == limit && beyond > 0 {
                 result.next = Continue { revision: listing.revision, after: record.key.clone() }.encode();
-                result.remaining = selection.is_everything().then_some(beyond);
+                result.remaining =
+                    (selection.is_everything() && listing.remaining < REMAINING_COUNTED_MAX).then_some(beyond);
                 return Ok(result);
             }
         }
@@ -131,8 +138,8 @@ fn collect(call: &Call, selection: &Selection, mut page: Page) -> Result<ListRes
 fn expired(error: StoreError) -> ApiError {
     match error {
         StoreError::Compacted { .. } => ApiError::Expired(
-            "The provided continue parameter is too old to display a consistent list result: start a new list \
-             without the continue parameter"
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+             without the continue parameter."
                 .to_owned(),
         ),
         other => other.into(),

@@ -54,7 +54,7 @@ pub(crate) fn validate(kind: &Kind, object: &Value) -> Vec<Cause> {
     let annotation_bytes: usize = entries(metadata, "annotations").map(|(k, v)| k.len() + text(v).len()).sum();
     if annotation_bytes > ANNOTATION_BYTES_MAX {
         let message = format!("Too long: may not be more than {ANNOTATION_BYTES_MAX} bytes");
-        causes.push(Cause::new("FieldValueTooLong", "metadata.annotations", message));
+        causes.push(Cause::new(reasons::TOO_LONG, "metadata.annotations", message));
     }
     for finalizer in metadata["finalizers"].as_array().into_iter().flatten() {
         let problem = label_name_problem(text(finalizer));

@@ -12,7 +12,9 @@ mod update;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use memchr::memmem;
 use schemas::limits::OBJECT_BYTES_MAX;
+use serde::ser::SerializeMap;
 use serde_json::Value;
 
 use super::{
@@ -72,13 +74,14 @@ pub(crate) fn set_revision(object: &mut Value, revision: u64) {
 
 /// The bytes to store: without what is answered only once.
 fn encode(target: &Target, object: &Value) -> Result<Bytes, ApiError> {
-    let mut stored = object.clone();
-    if let Some(metadata) = stored["metadata"].as_object_mut() {
-        metadata.shift_remove("resourceVersion");
-    }
-    super::strategies::conceal(target.kind, &mut stored);
-    let bytes = serde_json::to_vec(&stored)
-        .map_err(|error| ApiError::Internal(format!("cannot encode {}: {error}", target.key())))?;
+    let encoded = if super::strategies::conceals(target.kind) {
+        let mut stored = object.clone();
+        super::strategies::conceal(target.kind, &mut stored);
+        serde_json::to_vec(&Unversioned(&stored))
+    } else {
+        serde_json::to_vec(&Unversioned(object))
+    };
+    let bytes = encoded.map_err(|error| ApiError::Internal(format!("cannot encode {}: {error}", target.key())))?;
     if bytes.len() > STORED_BYTES_MAX {
         return Err(ApiError::TooLarge(format!(
             "{} \"{}\" has {} bytes; an object may have at most {STORED_BYTES_MAX}",
@@ -88,6 +91,35 @@ fn encode(target: &Target, object: &Value) -> Result<Bytes, ApiError> {
         )));
     }
     Ok(Bytes::from(bytes))
+}
+
+/// An object without its resourceVersion, as it is stored.
+struct Unversioned<'a>(&'a Value);
+
+impl serde::Serialize for Unversioned<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Metadata<'a>(&'a Value);
+        impl serde::Serialize for Metadata<'_> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self.0 {
+                    Value::Object(map) => {
+                        serializer.collect_map(map.iter().filter(|(key, _)| *key != "resourceVersion"))
+                    }
+                    other => other.serialize(serializer),
+                }
+            }
+        }
+        let Value::Object(map) = self.0 else { return self.0.serialize(serializer) };
+        let mut entries = serializer.serialize_map(Some(map.len()))?;
+        for (key, value) in map {
+            if key == "metadata" {
+                entries.serialize_entry(key, &Metadata(value))?;
+            } else {
+                entries.serialize_entry(key, value)?;
+            }
+        }
+        entries.end()
+    }
 }
 
 /// Reads one object; `None`: there is none.
@@ -111,9 +143,11 @@ fn require_namespace(call: &Call) -> Result<(), ApiError> {
         return Ok(());
     }
     let kind = kinds::by_rules(Rules::Namespace);
-    let namespace = find(&*call.state.store, kind, "", &target.namespace)?
-        .ok_or_else(|| ApiError::NotFound(kind.subject(&target.namespace)))?;
-    if namespace.object["metadata"]["deletionTimestamp"].is_null() {
+    let key = kind.key("", &target.namespace);
+    let record = call.state.store.get(&key)?.ok_or_else(|| ApiError::NotFound(kind.subject(&target.namespace)))?;
+    // Every create comes through here: what does not speak of a deletion is not parsed.
+    let speaks_of_deletion = memmem::find(&record.value, b"\"deletionTimestamp\"").is_some();
+    if !speaks_of_deletion || decode(&key, &record.value, record.revision)?["metadata"]["deletionTimestamp"].is_null() {
         return Ok(());
     }
     let namespace = &target.namespace;
@@ -122,7 +156,7 @@ fn require_namespace(call: &Call) -> Result<(), ApiError> {
 }
 
 /// Takes apiVersion and kind from the URL when the body lacks them, and refuses other ones.
-fn check_type(kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
+pub(crate) fn check_type(kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
     let Some(map) = object.as_object_mut() else {
         return Err(ApiError::BadRequest("the body must be one object, as JSON or YAML".to_owned()));
     };
@@ -132,9 +166,16 @@ fn check_type(kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
                 map.insert(key.to_owned(), wanted.into());
             }
             given if given == wanted => {}
-            given => {
+            given if key == "apiVersion" => {
                 return Err(ApiError::BadRequest(format!(
-                    "the {key} in the data ({given}) does not match the expected {key} ({wanted})"
+                    "the API version in the data ({given}) does not match the expected API version ({wanted})"
+                )));
+            }
+            given => {
+                let version = kind.api_version();
+                return Err(ApiError::BadRequest(format!(
+                    "{given} in version \"{version}\" cannot be handled as a {wanted}: converting ({given}) to \
+                     ({wanted}): unknown conversion"
                 )));
             }
         }
@@ -157,9 +198,10 @@ fn check_address(target: &Target, object: &mut Value) -> Result<(), ApiError> {
         if given.is_empty() && !wanted.is_empty() {
             metadata[key] = wanted.as_str().into();
         } else if given != wanted && !(key == "name" && wanted.is_empty()) {
-            return Err(ApiError::BadRequest(format!(
-                "the {key} of the provided object ({given}) does not match the {key} sent on the request ({wanted})"
-            )));
+            return Err(ApiError::BadRequest(match key {
+                "name" => format!("the name of the object ({given}) does not match the name on the URL ({wanted})"),
+                _ => "the namespace of the provided object does not match the namespace sent on the request".to_owned(),
+            }));
         }
     }
     Ok(())

@@ -126,6 +126,7 @@ async fn update_live(call: &Call, live: &Stored, change: &Change) -> Result<Atte
     causes.extend(metadata::validate(target.kind, &new));
     causes.extend(metadata::validate_update(&live.object, &new));
     if causes.is_empty() {
+        strategies::settings::fill(&call.state.settings.current(), target.kind, &mut new);
         strategies::default(target.kind, &mut new);
         strategies::default_update(target.kind, &live.object, &mut new);
         causes.extend(strategies::validate_update(target.kind, target.subresource, &live.object, &new));

@@ -3,9 +3,10 @@
 
 use k8s_openapi::api::{
     authentication::v1::SelfSubjectReview,
+    authorization::v1::{SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview},
     certificates::v1::CertificateSigningRequest,
     coordination::v1::Lease,
-    core::v1::{Event, Namespace, Node},
+    core::v1::{ConfigMap, Event, Namespace, Node, Secret},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -25,8 +26,13 @@ pub(super) fn check(kind: &Kind, object: &mut Value, findings: &mut Findings) ->
         Rules::Event => round_trip::<Event>(object),
         Rules::Lease => round_trip::<Lease>(object),
         Rules::Csr => round_trip::<CertificateSigningRequest>(object),
+        Rules::ConfigMap => round_trip::<ConfigMap>(object),
+        Rules::Secret => round_trip::<Secret>(object),
         Rules::SelfSubjectReview => round_trip::<SelfSubjectReview>(object),
-        Rules::Job | Rules::Task | Rules::Assignment | Rules::Subtask | Rules::Token => return Ok(()),
+        Rules::SelfSubjectAccessReview => asked::<SelfSubjectAccessReview>(object),
+        Rules::SelfSubjectRulesReview => asked::<SelfSubjectRulesReview>(object),
+        Rules::SubjectAccessReview => asked::<SubjectAccessReview>(object),
+        _ => return Ok(()),
     };
     let back =
         back.map_err(|error| ApiError::BadRequest(format!("cannot decode the body as {}: {error}", kind.name)))?;
@@ -36,6 +42,14 @@ pub(super) fn check(kind: &Kind, object: &mut Value, findings: &mut Findings) ->
 
 fn round_trip<T: DeserializeOwned + Serialize>(object: &Value) -> Result<Value, serde_json::Error> {
     T::deserialize(object).and_then(serde_json::to_value)
+}
+
+/// A review, whose spec may be left out by clients and whose status is not theirs to say.
+fn asked<T: DeserializeOwned + Serialize>(object: &mut Value) -> Result<Value, serde_json::Error> {
+    if let Some(map) = object.as_object_mut() {
+        map.shift_remove("status");
+    }
+    round_trip::<T>(object)
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -10,9 +10,9 @@ mod walk;
 use serde_json::{Map, Value};
 
 use super::{
-    call::FieldValidation,
     error::{ApiError, Cause},
     kinds::{Kind, Rules},
+    options::FieldValidation,
 };
 
 pub(crate) use object_meta::OBJECT_META;

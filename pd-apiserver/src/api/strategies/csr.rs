@@ -5,11 +5,14 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use schemas::well_known::{NODE_SIGNER, NODE_USER_PREFIX, groups};
 use serde_json::{Value, json};
 
-use super::super::{
-    call::{Call, text},
-    error::{ApiError, Cause, reasons},
-    kinds::{self, Rules},
-    registry::{self, seconds},
+use super::{
+    super::{
+        call::{Call, text},
+        error::{ApiError, Cause, reasons},
+        kinds::{self, Rules},
+        registry::{self, seconds},
+    },
+    settings,
 };
 use crate::{
     pki,
@@ -63,6 +66,7 @@ pub(super) async fn admit(call: &Call, object: &mut Value) -> Result<Vec<Cause>,
         );
         return Ok(vec![Cause::new(reasons::INVALID, "spec.request", message)]);
     };
+    settings::admit_node(call, node)?;
     authorize(call, node, &request.key_sha256).await?;
     let signed = match call.state.authority.sign_node_csr(&pem, node) {
         Ok(signed) => signed,

@@ -1,9 +1,7 @@
 //! Jobs: a Job is admitted with the component it will run, its params checked against that component's
 //! schema and its inputs there.
 
-use std::collections::BTreeMap;
-
-use schemas::{Digest, JobSpec, TaskStatus, limits::MODULE_BYTES_MAX, task::TaskInput, validation};
+use schemas::{Digest, JobSpec, TaskStatus, job::JobTask, limits::MODULE_BYTES_MAX, task::TaskInput, validation};
 use serde_json::{Map, Value};
 
 use super::{
@@ -14,16 +12,21 @@ use super::{
         registry,
         schema::nearest,
     },
-    causes, params, task, typed,
+    causes, dependencies, params, settings, task, typed,
 };
 
 /// Task names offered when one is not found.
 const NAMES_SHOWN_MAX: usize = 10;
 
 pub(super) fn default_update(old: &Value, new: &mut Value) {
+    let is_rerun = new["spec"]["updatePolicy"] == "Rerun";
     let (old, new) = (&old["spec"]["task"], &mut new["spec"]["task"]);
     if new.is_object() && new.get("module").is_none() && old["name"] == new["name"] && old["module"].is_string() {
         new["module"] = old["module"].clone();
+    }
+    // Another Task by name brings its own component; the one that was filled in for the old name goes.
+    if is_rerun && new["name"].is_string() && old["name"] != new["name"] && old["module"] == new["module"] {
+        super::remove(new, "module");
     }
 }
 
@@ -51,33 +54,61 @@ struct Contract {
     inputs: Vec<TaskInput>,
 }
 
-pub(super) async fn admit(call: &Call, object: &mut Value) -> Result<Vec<Cause>, ApiError> {
+pub(super) async fn admit(call: &Call, object: &mut Value, old: Option<&Value>) -> Result<Vec<Cause>, ApiError> {
     let Some(spec) = typed::<JobSpec>(object, "spec") else { return Ok(Vec::new()) };
-    let contract = match (&spec.task.name, spec.task.module) {
+    let old = old.and_then(|old| typed::<JobSpec>(old, "spec"));
+    if old.is_none() {
+        settings::admit_to_queue(call)?;
+    }
+    let mut found = Vec::new();
+    if old.as_ref().is_none_or(|old| old.resources != spec.resources) {
+        found.extend(settings::check_memory(&call.state.settings.current(), &spec));
+    }
+    if old.as_ref().is_none_or(|old| validation::dependencies(old) != validation::dependencies(&spec)) {
+        found.extend(dependencies::check(call, text(&object["metadata"]["name"]), &spec)?);
+    }
+    if old.as_ref().is_some_and(|old| old.task == spec.task) {
+        return Ok(found);
+    }
+    let contract = match contract(call, &spec, old.as_ref()).await? {
+        Ok(Some(contract)) => contract,
+        Ok(None) => return Ok(found),
+        Err(cause) => {
+            found.push(*cause);
+            return Ok(found);
+        }
+    };
+    if let Some(schema) = &contract.params_schema {
+        found.extend(params::check(schema, &spec.task.params));
+    }
+    found.extend(check_inputs(call, &contract.inputs, &spec.task).await?);
+    object["spec"]["task"]["module"] = contract.module.to_string().into();
+    Ok(found)
+}
+
+/// What the job's component asks for; none when the job names none, which validation has said.
+async fn contract(
+    call: &Call,
+    spec: &JobSpec,
+    old: Option<&JobSpec>,
+) -> Result<Result<Option<Contract>, Box<Cause>>, ApiError> {
+    let kept = old.filter(|old| old.task.name == spec.task.name && old.task.module == spec.task.module);
+    let found = match (&spec.task.name, spec.task.module) {
+        // A job keeps to the component it was admitted with, whatever became of the Task since.
+        (_, Some(module)) if kept.is_some() || spec.task.name.is_none() => inspected(call, module).await?,
         (Some(name), module) => match named_task(call, name)? {
             Ok(contract) if module.is_some_and(|module| module != contract.module) => {
                 let message = format!(
                     "give either the name of a Task or a module, not both: Task `{name}` is now {}",
                     contract.module
                 );
-                return Ok(vec![Cause::forbidden("spec.task.module", &message)]);
+                Err(Box::new(Cause::forbidden("spec.task.module", &message)))
             }
-            Ok(contract) => contract,
-            Err(cause) => return Ok(vec![*cause]),
+            found => found,
         },
-        (None, Some(module)) => match inspected(call, module).await? {
-            Ok(contract) => contract,
-            Err(cause) => return Ok(vec![*cause]),
-        },
-        (None, None) => return Ok(Vec::new()),
+        (None, _) => return Ok(Ok(None)),
     };
-    let mut found = Vec::new();
-    if let Some(schema) = &contract.params_schema {
-        found.extend(params::check(schema, &spec.task.params));
-    }
-    found.extend(check_inputs(call, &contract.inputs, &spec.task.inputs).await?);
-    object["spec"]["task"]["module"] = contract.module.to_string().into();
-    Ok(found)
+    Ok(found.map(Some))
 }
 
 /// The Task of that name in the job's namespace.
@@ -121,18 +152,19 @@ async fn inspected(call: &Call, module: Digest) -> Result<Result<Contract, Box<C
     Ok(Ok(Contract { module, params_schema: Some(inspection.metadata.params_schema), inputs }))
 }
 
-async fn check_inputs(
-    call: &Call,
-    wanted: &[TaskInput],
-    given: &BTreeMap<String, Digest>,
-) -> Result<Vec<Cause>, ApiError> {
+async fn check_inputs(call: &Call, wanted: &[TaskInput], task: &JobTask) -> Result<Vec<Cause>, ApiError> {
     let mut found = Vec::new();
-    for input in wanted.iter().filter(|input| input.required && !given.contains_key(&input.name)) {
+    let is_given = |name: &String| task.inputs.contains_key(name) || task.inputs_from.contains_key(name);
+    for input in wanted.iter().filter(|input| input.required && !is_given(&input.name)) {
         found.push(Cause::required(format!("spec.task.inputs[{}]", input.name), &input.description));
     }
-    for (name, digest) in given {
+    let is_known = |name: &String| wanted.iter().any(|input| input.name == *name);
+    for name in task.inputs_from.keys().filter(|name| !is_known(name)) {
+        found.push(unknown_input(wanted, name, format!("spec.task.inputsFrom[{name}]")));
+    }
+    for (name, digest) in &task.inputs {
         let field = format!("spec.task.inputs[{name}]");
-        if !wanted.iter().any(|input| input.name == *name) {
+        if !is_known(name) {
             found.push(unknown_input(wanted, name, field));
         } else if call.state.artifacts.head(digest).await?.is_none() {
             let message =

@@ -4,11 +4,15 @@
 //! In: JSON objects of one kind. Out: the object completed, or causes. Only `admit` looks beyond the object.
 
 mod assignment;
+mod config;
 mod csr;
+mod dependencies;
 mod job;
 mod namespace;
+mod node;
 mod params;
-mod review;
+mod queue;
+pub(crate) mod settings;
 mod task;
 mod token;
 
@@ -24,7 +28,6 @@ use super::{
 
 pub(crate) use csr::is_same_request;
 pub(crate) use namespace::PERMANENT as PERMANENT_NAMESPACES;
-pub(crate) use review::self_subject_review;
 
 impl From<FieldError> for Cause {
     fn from(error: FieldError) -> Self {
@@ -73,15 +76,19 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) {
 pub(crate) fn default(kind: &Kind, object: &mut Value) {
     match kind.rules {
         Rules::Job => schemas::validation::default_job(object),
+        Rules::Queue => schemas::validation::default_queue(object),
         Rules::Token => schemas::validation::default_token(object),
+        Rules::Secret => config::default_secret(object),
         _ => {}
     }
 }
 
 /// Keeps what an update left out because the server had filled it in.
 pub(crate) fn default_update(kind: &Kind, old: &Value, new: &mut Value) {
-    if kind.rules == Rules::Job {
-        job::default_update(old, new);
+    match kind.rules {
+        Rules::Job => job::default_update(old, new),
+        Rules::Node => node::default_update(old, new),
+        _ => {}
     }
 }
 
@@ -93,8 +100,10 @@ pub(crate) fn validate_create(kind: &Kind, object: &Value) -> Vec<Cause> {
         Rules::Token => {
             typed(object, "spec").map_or_else(Vec::new, |s| causes(schemas::validation::validate_token(&s)))
         }
+        Rules::Queue => queue::validate(object),
         Rules::Assignment => assignment::validate_spec(object),
         Rules::Csr => csr::validate(object),
+        Rules::ConfigMap | Rules::Secret => config::validate(object),
         _ => Vec::new(),
     }
 }
@@ -103,9 +112,11 @@ pub(crate) fn validate_create(kind: &Kind, object: &Value) -> Vec<Cause> {
 pub(crate) fn validate_update(kind: &Kind, subresource: Subresource, old: &Value, new: &Value) -> Vec<Cause> {
     match (kind.rules, subresource) {
         (Rules::Job, Subresource::Main) => job::validate_update(old, new),
+        (Rules::Queue, _) => queue::validate(new),
         (Rules::Assignment, Subresource::Main) => assignment::validate_spec(new),
         (Rules::Assignment, Subresource::Status) => assignment::validate_status(new),
         (Rules::Token, _) => token::validate_update(old, new),
+        (Rules::ConfigMap | Rules::Secret, _) => config::validate_update(old, new),
         (Rules::Csr, Subresource::Main) if old["spec"] != new["spec"] => {
             vec![Cause::forbidden("spec", "field is immutable; create another request")]
         }
@@ -116,10 +127,13 @@ pub(crate) fn validate_update(kind: &Kind, subresource: Subresource, old: &Value
 /// Asks the world: other objects, artifacts, the certificate authority. May complete the object.
 pub(crate) async fn admit(call: &Call, object: &mut Value, old: Option<&Value>) -> Result<Vec<Cause>, ApiError> {
     match (call.target.kind.rules, call.target.subresource) {
-        (Rules::Job, Subresource::Main) if old.is_none() => job::admit(call, object).await,
+        (Rules::Job, Subresource::Main) => job::admit(call, object, old).await,
         (Rules::Task, Subresource::Main) => task::admit(call, object, old).await,
         (Rules::Assignment, Subresource::Status) => assignment::admit_status(call, object, old).await,
         (Rules::Token, _) if old.is_none() => token::admit(call, object).map(|()| Vec::new()),
+        (Rules::Node, Subresource::Main) if old.is_none() => {
+            settings::admit_node(call, &call.target.name).map(|()| Vec::new())
+        }
         (Rules::Csr, Subresource::Main) if old.is_none() => csr::admit(call, object).await,
         _ => Ok(Vec::new()),
     }
@@ -158,9 +172,14 @@ pub(crate) fn keep_subresource(kind: &Kind, subresource: Subresource, applied: &
     }
 }
 
+/// True for the kinds of which `conceal` takes something out.
+pub(crate) fn conceals(kind: &Kind) -> bool {
+    kind.rules == Rules::Token
+}
+
 /// Takes out of an object what is answered once and never stored.
 pub(crate) fn conceal(kind: &Kind, object: &mut Value) {
-    if kind.rules == Rules::Token
+    if conceals(kind)
         && let Some(status) = object.get_mut("status").and_then(Value::as_object_mut)
     {
         status.shift_remove("token");

@@ -52,7 +52,7 @@ pub(super) async fn inspect(
             format!("Not found: \"{module}\": it has just been removed; upload it again"),
         );
     };
-    let inspected = tokio::task::spawn_blocking(move || task_abi::inspect(&bytes)).await;
+    let inspected = tokio::task::spawn_blocking(move || task_abi::inspect_within(&bytes, limit)).await;
     match inspected {
         Ok(Ok(inspection)) => Ok(Ok((inspection, size))),
         Ok(Err(error)) => refusal(reasons::INVALID, format!("Invalid value: \"{module}\": {error}")),

@@ -1,8 +1,13 @@
 //! The API from outside: requests in, responses out, over a store in memory.
 
+mod built_in;
 mod nodes;
 mod objects;
+mod pods;
+mod policies;
 mod reads;
+mod refusals;
+mod settings;
 mod watches;
 mod writes;
 
@@ -64,6 +69,9 @@ impl Api {
             store: Arc::new(RedbStore::in_memory().expect("a store")),
             artifacts: Arc::new(artifacts),
             authority: Arc::new(Authority::ephemeral().expect("an authority")),
+            hidden: Arc::default(),
+            settings: Arc::default(),
+            unfinished: Arc::default(),
             stop: CancellationToken::new(),
         };
         bootstrap(&state).await.expect("the first objects");
@@ -119,6 +127,17 @@ impl Api {
         let warning = response.headers().get(header::WARNING).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
         Answer { code, body: serde_json::from_slice(&bytes).unwrap_or_default(), warning }
+    }
+
+    /// Any bytes under any media type.
+    async fn raw(&self, who: Identity, method: Method, uri: &str, media: &str, body: &[u8]) -> Answer {
+        let request = Request::builder().method(method).uri(uri).header(header::CONTENT_TYPE, media);
+        let mut request: Request = request.body(Body::from(body.to_vec())).expect("a request");
+        request.extensions_mut().insert(who);
+        let response = router(self.state.clone()).oneshot(request).await.expect("an answer");
+        let code = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+        Answer { code, body: serde_json::from_slice(&bytes).unwrap_or_default(), warning: None }
     }
 
     async fn get(&self, uri: &str) -> Answer {

@@ -113,7 +113,7 @@ async fn apply_creates_then_owns_then_gives_up() {
     assert_eq!(given_up.code, StatusCode::OK, "{given_up:?}");
     assert_eq!(given_up.body["spec"].get("parallelism"), None, "owned by nobody: gone");
     assert_eq!(given_up.body["spec"]["task"]["name"], "echo");
-    assert_eq!(api.patch(&uri, APPLY, applied).await.code, StatusCode::BAD_REQUEST, "a manager is required");
+    assert_eq!(api.patch(&uri, APPLY, applied).await.code, StatusCode::UNPROCESSABLE_ENTITY, "a manager is required");
 }
 
 #[tokio::test]

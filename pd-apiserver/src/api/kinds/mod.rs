@@ -3,6 +3,8 @@
 //! Out: `KINDS`, in the order of discovery (our group first, so that `get jobs` means ours). Our own
 //! kinds come from the CRDs that `schemas` derives, so that nothing is said twice.
 
+mod built_in;
+
 use std::sync::LazyLock;
 
 use kube::CustomResourceExt;
@@ -18,13 +20,39 @@ pub(crate) enum Rules {
     Task,
     Assignment,
     Subtask,
+    Queue,
+    ManifestSource,
     Token,
     Namespace,
     Node,
     Event,
     Lease,
     Csr,
+    ConfigMap,
+    Secret,
+    Pod,
+    /// A kind that tools list and that we have none of: Services, PodDisruptionBudgets.
+    Service,
+    PodDisruptionBudget,
+    NodeMetrics,
+    PodMetrics,
     SelfSubjectReview,
+    SelfSubjectAccessReview,
+    SelfSubjectRulesReview,
+    SubjectAccessReview,
+}
+
+impl Rules {
+    /// True for questions: they are created, answered and never stored.
+    pub(crate) const fn is_review(self) -> bool {
+        matches!(
+            self,
+            Self::SelfSubjectReview
+                | Self::SelfSubjectAccessReview
+                | Self::SelfSubjectRulesReview
+                | Self::SubjectAccessReview
+        )
+    }
 }
 
 /// One column of a Table that a CRD declares.
@@ -78,6 +106,14 @@ impl Kind {
         format!("/{}/{}/", if self.group.is_empty() { "core" } else { self.group }, self.plural)
     }
 
+    /// Prefix of the keys whose changes are this kind's: those of another kind when it is computed from that.
+    pub(crate) fn watched_prefix(&self, namespace: &str) -> String {
+        match self.rules {
+            Rules::Pod => by_rules(Rules::Assignment).prefix(namespace),
+            _ => self.prefix(namespace),
+        }
+    }
+
     /// Prefix of the keys of a namespace; an empty one means all.
     pub(crate) fn prefix(&self, namespace: &str) -> String {
         if namespace.is_empty() { self.folder() } else { format!("{}{namespace}/", self.folder()) }
@@ -119,9 +155,17 @@ pub(crate) static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
         ours::<schemas::Task>("Task", "tasks", "task", ALL, Rules::Task),
         ours::<schemas::Assignment>("Assignment", "assignments", "assignment", ALL, Rules::Assignment),
         ours::<schemas::Subtask>("Subtask", "subtasks", "subtask", READ, Rules::Subtask),
+        ours::<schemas::Queue>("Queue", "queues", "queue", ALL, Rules::Queue),
+        ours::<schemas::ManifestSource>(
+            "ManifestSource",
+            "manifestsources",
+            "manifestsource",
+            ALL,
+            Rules::ManifestSource,
+        ),
         ours::<schemas::Token>("Token", "tokens", "token", ALL, Rules::Token),
     ];
-    kinds.extend(built_in());
+    kinds.extend(built_in::built_in());
     kinds
 });
 
@@ -204,94 +248,4 @@ fn column(declared: &Value) -> Column {
         priority: declared["priority"].as_i64().unwrap_or_default(),
         path: format!("${}", text("jsonPath")),
     }
-}
-
-/// A kind whose types are `k8s-openapi`'s. The schema says only what server-side apply must know.
-fn core(group: &'static str, names: [&'static str; 3], short: &str, namespaced: bool, rules: Rules) -> Kind {
-    let [kind, plural, singular] = names;
-    Kind {
-        group,
-        version: "v1",
-        name: kind,
-        plural,
-        singular,
-        short_names: short.split_whitespace().map(str::to_owned).collect(),
-        categories: Vec::new(),
-        namespaced,
-        verbs: ALL,
-        has_status: false,
-        has_scale: false,
-        selectable: Vec::new(),
-        columns: Vec::new(),
-        schema: preserving(json!({})),
-        rules,
-    }
-}
-
-/// Selectors of Events, as upstream has them.
-const EVENT_FIELDS: &[&str] = &[
-    "involvedObject.kind",
-    "involvedObject.namespace",
-    "involvedObject.name",
-    "involvedObject.uid",
-    "involvedObject.apiVersion",
-    "involvedObject.resourceVersion",
-    "involvedObject.fieldPath",
-    "reason",
-    "reportingComponent",
-    "source",
-    "type",
-];
-
-fn map_list(key: &str) -> Value {
-    json!({
-        "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key],
-        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-    })
-}
-
-fn preserving(mut properties: Value) -> Value {
-    for part in properties.as_object_mut().into_iter().flat_map(|map| map.values_mut()) {
-        part["type"] = "object".into();
-        part["x-kubernetes-preserve-unknown-fields"] = true.into();
-    }
-    let mut schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": properties});
-    add_envelope(&mut schema);
-    schema
-}
-
-fn built_in() -> Vec<Kind> {
-    let namespace = Kind {
-        has_status: true,
-        selectable: vec!["status.phase".to_owned()],
-        schema: preserving(json!({"spec": {}, "status": {"properties": {"conditions": map_list("type")}}})),
-        ..core("", ["Namespace", "namespaces", "namespace"], "ns", false, Rules::Namespace)
-    };
-    let node = Kind {
-        has_status: true,
-        selectable: vec!["spec.unschedulable".to_owned()],
-        schema: preserving(json!({
-            "spec": {},
-            "status": {"properties": {"conditions": map_list("type"), "addresses": map_list("type")}},
-        })),
-        ..core("", ["Node", "nodes", "node"], "no", false, Rules::Node)
-    };
-    let event = Kind {
-        selectable: EVENT_FIELDS.iter().map(|field| (*field).to_owned()).collect(),
-        ..core("", ["Event", "events", "event"], "ev", true, Rules::Event)
-    };
-    let lease = Kind {
-        schema: preserving(json!({"spec": {}})),
-        ..core("coordination.k8s.io", ["Lease", "leases", "lease"], "", true, Rules::Lease)
-    };
-    let names = ["CertificateSigningRequest", "certificatesigningrequests", "certificatesigningrequest"];
-    let csr = Kind {
-        has_status: true,
-        selectable: vec!["spec.signerName".to_owned()],
-        schema: preserving(json!({"spec": {}, "status": {"properties": {"conditions": map_list("type")}}})),
-        ..core("certificates.k8s.io", names, "csr", false, Rules::Csr)
-    };
-    let names = ["SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview"];
-    let review = Kind { verbs: CREATE, ..core("authentication.k8s.io", names, "", false, Rules::SelfSubjectReview) };
-    vec![namespace, node, event, lease, csr, review]
 }

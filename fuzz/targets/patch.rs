@@ -1,0 +1,6 @@
+//! Patches of all types over objects of all kinds.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| pd_apiserver::hostile::patch(bytes));

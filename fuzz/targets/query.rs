@@ -1,0 +1,6 @@
+//! Paths and query strings.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| pd_apiserver::hostile::query(bytes));
