@@ -8,19 +8,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
-use http::{Method, Request, Response, StatusCode, header::CONTENT_LENGTH};
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
-use hyper_util::{client::legacy, rt::TokioExecutor};
-use kube::{
-    client::{Body, ConfigExt as _},
-    core::Status,
-};
+use futures::StreamExt as _;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use kube::{client::Body, core::Status};
+pub(crate) use pd_manifests::upload::Hashed;
+use pd_manifests::upload::{self, UploadError, Uploads};
 use schemas::{Digest, well_known::ARTIFACTS_PATH};
 use sha2::{Digest as _, Sha256};
-use tokio::{fs::File, io::AsyncReadExt as _};
-use tokio_util::io::ReaderStream;
-use tower::{ServiceBuilder, ServiceExt as _, util::BoxCloneService};
 
 use crate::{
     client::Cluster,
@@ -28,65 +23,50 @@ use crate::{
     progress::Transfer,
 };
 
-/// Bytes read at once: large enough that the hash, not the calls, is the cost.
-const BUFFER_BYTES: usize = 256 << 10;
-
-type UploadBody = UnsyncBoxBody<Bytes, io::Error>;
-type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// A local file that is to be an artifact.
-pub(crate) struct Hashed {
-    pub(crate) digest: Digest,
-    pub(crate) size: u64,
-}
-
 /// Reads a file once for its digest.
 pub(crate) async fn hash_file(path: &Path) -> Result<Hashed> {
-    let mut file = File::open(path).await.map_err(Error::file("read", path))?;
-    let (mut hasher, mut size) = (Sha256::new(), 0);
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        match file.read(&mut buffer).await.map_err(Error::file("read", path))? {
-            0 => return Ok(Hashed { digest: Digest::from_bytes(hasher.finalize().into()), size }),
-            read => {
-                hasher.update(&buffer[..read]);
-                size += read as u64;
-            }
-        }
-    }
+    upload::hash_file(path).await.map_err(failed_upload(None))
 }
 
 /// Uploads a file unless the store has it.
 pub(crate) async fn ensure_file(cluster: &Cluster, path: &Path, hashed: &Hashed) -> Result<()> {
-    if exists(cluster, &hashed.digest).await? {
-        return Ok(());
-    }
     let bar = Transfer::new(format!("uploading {}", path.display()), hashed.size);
-    let file = File::open(path).await.map_err(Error::file("read", path))?;
-    let counted = ReaderStream::with_capacity(file.take(hashed.size), BUFFER_BYTES).inspect_ok({
+    let sent = {
         let bar = bar.clone();
-        move |chunk| bar.add(chunk.len() as u64)
-    });
-    let body = StreamBody::new(counted.map_ok(http_body::Frame::data)).boxed_unsync();
-    let sent = put(cluster, &hashed.digest, hashed.size, body).await;
+        uploads(cluster)?.ensure_file(path, *hashed, move |bytes| bar.add(bytes)).await
+    };
     bar.finish();
-    sent
+    sent.map_err(failed_upload(Some(cluster)))
 }
 
 /// Uploads bytes unless the store has them; answers their digest.
 pub(crate) async fn ensure_bytes(cluster: &Cluster, bytes: Vec<u8>) -> Result<Digest> {
-    let digest = Digest::of(&bytes);
-    if !exists(cluster, &digest).await? {
-        let size = bytes.len() as u64;
-        let body = Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync();
-        put(cluster, &digest, size, body).await?;
+    uploads(cluster)?.ensure_bytes(bytes).await.map_err(failed_upload(Some(cluster)))
+}
+
+fn uploads(cluster: &Cluster) -> Result<Uploads> {
+    Uploads::new(&cluster.config).map_err(cluster.failed("cannot upload"))
+}
+
+/// As pdctl tells it; only reading a file goes without a cluster.
+fn failed_upload(cluster: Option<&Cluster>) -> impl FnOnce(UploadError) -> Error {
+    move |error| {
+        let doing = |digest: &Digest| format!("cannot upload artifact {digest}");
+        match (error, cluster) {
+            (UploadError::File { path, source }, _) => Error::File { doing: "read", path, source },
+            (UploadError::Transport { digest, source }, Some(cluster)) => {
+                errors::transport(&cluster.origin, doing(&digest), &*source)
+            }
+            (UploadError::Refused { digest, status }, _) => {
+                Error::Refused { doing: doing(&digest), status, hint: None }
+            }
+            (error, None) => Error::invalid(error.to_string()),
+        }
     }
-    Ok(digest)
 }
 
 /// Whether the store has it.
-async fn exists(cluster: &Cluster, digest: &Digest) -> Result<bool> {
+pub(crate) async fn exists(cluster: &Cluster, digest: &Digest) -> Result<bool> {
     let doing = format!("cannot look for artifact {digest}");
     let response = send(cluster, &doing, Method::HEAD, digest).await?;
     match response.status() {
@@ -154,37 +134,6 @@ async fn send(cluster: &Cluster, doing: &str, method: Method, digest: &Digest) -
     let request = Request::builder().method(method).uri(path(digest)).body(Body::empty());
     let request = request.map_err(|error| Error::invalid(format!("{doing}: {error}")))?;
     cluster.client.send(request).await.map_err(cluster.failed(doing))
-}
-
-/// A PUT. kube's own client takes no streamed body, so this one goes through the same TLS and credentials
-/// with a body type of our own.
-async fn put(cluster: &Cluster, digest: &Digest, size: u64, body: UploadBody) -> Result<()> {
-    let doing = format!("cannot upload artifact {digest}");
-    let request = Request::put(path(digest)).header(CONTENT_LENGTH, size).body(body);
-    let request = request.map_err(|error| Error::invalid(format!("{doing}: {error}")))?;
-    let service = upload_service(cluster).map_err(cluster.failed(&doing))?;
-    let response =
-        service.oneshot(request).await.map_err(|error| errors::transport(&cluster.origin, doing.clone(), &*error))?;
-    let status = response.status();
-    if status.is_success() {
-        return Ok(());
-    }
-    Err(refused(doing, status, &gather(Box::pin(response.into_body().into_data_stream())).await))
-}
-
-fn upload_service(cluster: &Cluster) -> Result<BoxCloneService<Request<UploadBody>, Answer, BoxError>, kube::Error> {
-    let connector = cluster.config.rustls_https_connector()?;
-    let http: legacy::Client<_, UploadBody> = legacy::Client::builder(TokioExecutor::new()).build(connector);
-    let stack = ServiceBuilder::new()
-        .map_response(|answer: Response<hyper::body::Incoming>| {
-            answer.map(|body| body.map_err(Into::into).boxed_unsync())
-        })
-        .layer(cluster.config.base_uri_layer())
-        .option_layer(cluster.config.auth_layer()?)
-        .layer(cluster.config.extra_headers_layer()?)
-        .map_err(BoxError::from)
-        .service(http);
-    Ok(BoxCloneService::new(stack))
 }
 
 fn path(digest: &Digest) -> String {

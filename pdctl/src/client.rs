@@ -86,7 +86,7 @@ pub(crate) fn name_of(object: &DynamicObject) -> &str {
 }
 
 /// The kubeconfig and the name of its file or files.
-fn read_kubeconfig(global: &Global) -> Result<(Kubeconfig, String)> {
+pub(crate) fn read_kubeconfig(global: &Global) -> Result<(Kubeconfig, String)> {
     const HINT: &str = "name one with --kubeconfig or $KUBECONFIG: `pd-apiserver` writes admin.kubeconfig into its data \
                         folder, `pd-local kubeconfig NAME` prints the path of a local cluster's";
     let failed = |file: &str| {

@@ -23,6 +23,7 @@ Exit codes:
   7    timeout: not done within --timeout
   8    job failed
   9    unschedulable: no node can take the job
+  diff: 0 no differences, 1 differences, more than 1 an error; there an error that would be 1 is 2
   130  interrupted (Ctrl-C)";
 
 /// Result of whatever a verb does.
@@ -84,6 +85,15 @@ pub(crate) enum Error {
     /// Several objects failed one by one; each was reported already.
     #[error("{failed} of {all} failed")]
     Several { failed: usize, all: usize, exit: u8 },
+    /// `diff` has found differences, and has printed them.
+    #[error("there are differences")]
+    Differing,
+    /// A failure of a verb whose exit code 1 is taken.
+    #[error("{0}")]
+    Elevated(Box<Self>),
+    /// A program that was started in our place failed and has said why.
+    #[error("{program} ended with exit code {code}")]
+    Program { program: String, code: u8 },
     /// The reader of our stdout is gone: nothing to say, nobody to say it to.
     #[error("the output was closed")]
     OutputClosed,
@@ -116,6 +126,18 @@ impl Error {
         Self::NotFound { what: what.into(), hint }
     }
 
+    /// One error is itself; of several each is told now, and what is left is their number.
+    pub(crate) fn several(mut failed: Vec<Self>, all: usize) -> Result<()> {
+        match failed.len() {
+            0 => Ok(()),
+            1 if all == 1 => Err(failed.remove(0)),
+            count => {
+                failed.iter().for_each(Self::report);
+                Err(Self::Several { failed: count, all, exit: failed[0].exit_code() })
+            }
+        }
+    }
+
     /// A local file that cannot be used.
     pub(crate) fn file(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
@@ -134,7 +156,10 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
-            Self::File { .. }
+            Self::Elevated(error) => error.exit_code().max(2),
+            Self::Program { code, .. } => *code,
+            Self::Differing
+            | Self::File { .. }
             | Self::Manifests(_)
             | Self::Kubeconfig { .. }
             | Self::Answer { .. }
@@ -173,7 +198,7 @@ impl Error {
                  cluster with --context or --kubeconfig",
                 origin.context, origin.kubeconfig
             )),
-            Self::Unschedulable { .. } => Some("`pdctl get nodes` shows which nodes are ready".to_owned()),
+            Self::Unschedulable { job, .. } => Some(format!("`pdctl why {job}` says why, node by node")),
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => Some(
                 "check the path; it is relative to the current directory unless the message says otherwise".to_owned(),
             ),
@@ -185,7 +210,8 @@ impl Error {
     fn diagnoses(&self) -> Vec<Diagnosis> {
         match self {
             Self::Manifests(diagnoses) => diagnoses.clone(),
-            Self::OutputClosed => Vec::new(),
+            Self::OutputClosed | Self::Differing | Self::Program { .. } => Vec::new(),
+            Self::Elevated(error) => error.diagnoses(),
             other => vec![Diagnosis { message: other.to_string(), help: other.hint(), source: None, label: None }],
         }
     }

@@ -11,7 +11,10 @@ use kube::{
     core::DynamicObject,
     runtime::{WatchStreamExt as _, watcher},
 };
-use schemas::{Assignment, JobStatus, condition, job::conditions};
+use schemas::{
+    Assignment, JobStatus, condition,
+    job::{conditions, waiting},
+};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::{
@@ -216,7 +219,7 @@ impl Connection {
     }
 }
 
-fn watch_error(cluster: &Cluster, name: &str, error: watcher::Error) -> Error {
+pub(crate) fn watch_error(cluster: &Cluster, name: &str, error: watcher::Error) -> Error {
     let doing = format!("cannot watch `{name}`");
     match error {
         watcher::Error::InitialListFailed(error)
@@ -252,7 +255,11 @@ async fn overdue(cluster: &Cluster, subject: &Subject<'_>, after: Duration) -> E
     let what = format!("{}/{}", subject.kind.full_name(), subject.name);
     let job = subject.kind.api(cluster, Some(subject.namespace)).get_opt(subject.name).await.ok().flatten();
     if let Some(job) = job.filter(|_| subject.kind.is_job()) {
-        let counts = status_of(&job).subtasks;
+        let status = status_of(&job);
+        if let Some(waiting) = status.waiting.filter(|waiting| waiting.reason == waiting::NO_NODE) {
+            return Error::Unschedulable { job: what, why: waiting.message };
+        }
+        let counts = status.subtasks;
         if counts.running == 0
             && counts.succeeded == 0
             && let Ok(false) = has_ready_node(cluster).await

@@ -1,6 +1,9 @@
 //! Input files of jobs: each is hashed before anything is sent, and uploaded once everything is checked.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use schemas::Digest;
 
@@ -33,6 +36,17 @@ impl Uploads {
     /// True when there is nothing to upload.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The files that the store does not have, with their sizes.
+    pub(crate) async fn missing(&self, cluster: &Cluster) -> Result<Vec<(&Path, u64)>> {
+        let mut missing = Vec::new();
+        for (path, hashed) in &self.0 {
+            if !artifacts::exists(cluster, &hashed.digest).await? {
+                missing.push((path.as_path(), hashed.size));
+            }
+        }
+        Ok(missing)
     }
 
     /// Uploads what the store does not have.

@@ -99,6 +99,32 @@ impl Kinds {
         Ok(Self(kinds))
     }
 
+    /// What is needed to understand these words: everybody's kinds are known without asking.
+    pub(crate) async fn for_words(cluster: &Cluster, words: &[String]) -> Result<Self> {
+        let known = Self::well_known();
+        let slashed = words.first().is_some_and(|word| word.contains('/'));
+        let is_known = |word: &String| {
+            let kinds = word.split_once('/').map_or(word.as_str(), |(kind, _)| kind);
+            kinds.split(',').all(|kind| known.0.iter().any(|known| known.answers_to(kind)))
+        };
+        let named = if slashed { words } else { &words[..words.len().min(1)] };
+        if named.iter().all(is_known) { Ok(known) } else { Self::discover(cluster).await }
+    }
+
+    /// Those that every server serves, so that the daily verbs spare two requests.
+    fn well_known() -> Self {
+        use k8s_openapi::api::core::v1::{Namespace, Node};
+        let short = |kind: Kind, name: &str| Kind { short_names: vec![name.to_owned()], ..kind };
+        Self(vec![
+            short(Kind::of::<schemas::Job>(true), "pdj"),
+            short(Kind::of::<schemas::Task>(true), "pdt"),
+            short(Kind::of::<schemas::Assignment>(true), "pda"),
+            short(Kind::of::<schemas::Subtask>(true), "pds"),
+            short(Kind::of::<Node>(false), "no"),
+            short(Kind::of::<Namespace>(false), "ns"),
+        ])
+    }
+
     /// The kinds meant by `jobs`, `jobs,nodes`, `pdj`, `Job`, `jobs.processdistro.dev` or a category like `all`.
     pub(crate) fn resolve(&self, words: &str) -> Result<Vec<&Kind>> {
         let mut kinds = Vec::new();
@@ -115,6 +141,11 @@ impl Kinds {
             kinds.extend(of_category);
         }
         if kinds.is_empty() { Err(Error::usage("name a kind: `pdctl get jobs`")) } else { Ok(kinds) }
+    }
+
+    /// Their names as one writes them.
+    pub(crate) fn plurals(&self) -> Vec<String> {
+        self.0.iter().map(|kind| kind.resource.plural.clone()).collect()
     }
 
     /// The one kind meant by a word.
@@ -306,6 +337,15 @@ mod tests {
         for wrong in ["job/a/b", "job/", "job a/b"] {
             assert_eq!(targets(&kinds, &words(wrong)).err().map(|e| e.exit_code()), Some(2), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_known_kinds_are_spelt_as_the_server_spells_them() {
+        let known = Kinds::well_known();
+        let plurals: Vec<&str> = known.0.iter().map(|kind| kind.resource.plural.as_str()).collect();
+        assert_eq!(plurals, ["jobs", "tasks", "assignments", "subtasks", "nodes", "namespaces"]);
+        assert_eq!(known.one("pdj").expect("a job").full_name(), "job.processdistro.dev");
+        assert_eq!(known.one("node").expect("a node").path(None), "/api/v1/nodes");
     }
 
     #[test]

@@ -8,7 +8,10 @@ mod age;
 mod artifacts;
 mod cli;
 mod client;
+mod complete;
 mod errors;
+mod events;
+mod executor;
 mod follow;
 mod inputs;
 mod kinds;
@@ -16,6 +19,7 @@ mod manifests;
 mod output;
 mod params;
 mod progress;
+mod screen;
 mod suggest;
 mod table;
 mod text;
@@ -24,7 +28,15 @@ mod writes;
 
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
+use clap_complete::CompleteEnv;
+
 pub use cli::Cli;
+
+/// Answers a shell that asks what a half-written line may go on with; returns when none asks.
+pub fn complete() {
+    CompleteEnv::with_factory(Cli::command).var(verbs::completion::VARIABLE).complete();
+}
 
 /// Runs one command to its end, reporting an error on stderr.
 pub fn main(cli: Cli) -> ExitCode {

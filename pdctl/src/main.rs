@@ -5,5 +5,6 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    pdctl::complete();
     pdctl::main(pdctl::Cli::parse())
 }

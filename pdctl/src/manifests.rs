@@ -36,6 +36,14 @@ pub(crate) struct Document {
 
 /// Reads everything that the arguments name. All that is wrong in any file is told at once.
 pub(crate) fn load(arguments: &[String]) -> Result<Vec<Document>> {
+    match load_what_parses(arguments)? {
+        (documents, wrong) if wrong.is_empty() => Ok(documents),
+        (_, wrong) => Err(Error::Manifests(wrong)),
+    }
+}
+
+/// The documents that parse, and all that is wrong with the others.
+pub(crate) fn load_what_parses(arguments: &[String]) -> Result<(Vec<Document>, Vec<Diagnosis>)> {
     let mut documents = Vec::new();
     let mut wrong = Vec::new();
     for argument in arguments {
@@ -46,15 +54,21 @@ pub(crate) fn load(arguments: &[String]) -> Result<Vec<Document>> {
             }
         }
     }
-    if !wrong.is_empty() {
-        return Err(Error::Manifests(wrong));
-    }
-    if documents.is_empty() {
+    if documents.is_empty() && wrong.is_empty() {
         let message = format!("no object found in {}", arguments.join(", "));
         let hint = Some("a manifest ends in .yaml, .yml or .json and holds apiVersion, kind and metadata".to_owned());
         return Err(Error::Invalid { message, hint });
     }
-    Ok(documents)
+    Ok((documents, wrong))
+}
+
+/// The one object of a text that a person has edited, called `name` in messages.
+pub(crate) fn edited(name: &str, text: &str) -> Result<Document> {
+    let mut documents = parse(name, Path::new(""), text.as_bytes().to_vec()).map_err(Error::Manifests)?;
+    match documents.len() {
+        1 => Ok(documents.remove(0)),
+        count => Err(Error::invalid(format!("{name}: it has {count} objects; leave the one that it had"))),
+    }
 }
 
 /// Name, folder and bytes of each file that an argument means.
@@ -124,7 +138,7 @@ pub(crate) fn check_made_up(object: &Value) -> Result<()> {
 }
 
 /// For a person, with the line and a caret where there is a text to show.
-fn shown(error: ManifestError, text: Option<&Arc<str>>) -> Diagnosis {
+pub(crate) fn shown(error: ManifestError, text: Option<&Arc<str>>) -> Diagnosis {
     let message = match &error.field {
         Some(field) => format!("{field}: {}", error.message),
         None => error.message,
@@ -138,6 +152,11 @@ impl Document {
     /// The object.
     pub(crate) fn object(&self) -> &Value {
         &self.parsed.object
+    }
+
+    /// `file:line` of its first line.
+    pub(crate) fn place(&self) -> String {
+        format!("{}:{}", self.parsed.file, self.parsed.line)
     }
 
     /// `metadata.name`; empty when the server shall generate one.
@@ -183,7 +202,7 @@ impl Document {
 
     /// A document without a name cannot be applied or deleted.
     pub(crate) fn check_name(&self) -> Option<Diagnosis> {
-        let help = "apply needs a name that stays; `pdctl run` makes one up".to_owned();
+        let help = "apply needs a name that stays; `pdctl create` makes one up from metadata.generateName".to_owned();
         let is_nameless = self.name().is_empty();
         is_nameless.then(|| self.diagnosis("metadata", "metadata.name: Required value".to_owned(), Some(help)))
     }

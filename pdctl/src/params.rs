@@ -64,6 +64,28 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
     (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()
 }
 
+/// Whether a param of a schema is the snake_case spelling of another.
+pub(crate) fn is_alias(name: &str, schema: &Value) -> bool {
+    let mut camel = String::new();
+    let mut is_next_upper = false;
+    for c in name.chars() {
+        match c {
+            '_' => is_next_upper = true,
+            c if std::mem::take(&mut is_next_upper) => camel.extend(c.to_uppercase()),
+            c => camel.push(c),
+        }
+    }
+    camel != name && schema["properties"].get(&camel).is_some()
+}
+
+/// The values that a schema allows by name, however it lists them; empty when it allows any.
+pub(crate) fn choices(schema: &Value) -> Vec<Value> {
+    let listed = schema["enum"].as_array().into_iter().flatten().cloned();
+    let one_by_one = ["oneOf", "anyOf"].iter().flat_map(|keyword| schema[*keyword].as_array().into_iter().flatten());
+    let named = one_by_one.flat_map(|one| one.get("const").cloned().into_iter().chain(choices(one)));
+    listed.chain(named).filter(|value| !value.is_null()).collect()
+}
+
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -87,6 +109,18 @@ mod tests {
         let params = collect(Some(r#"{"count": 1, "kept": null}"#), &pairs).expect("params");
         let expected = json!({"count": 3, "kept": null, "name": "x y", "on": true, "list": [1], "text": "3", "empty": "", "a": "b=c"});
         assert_eq!(Value::Object(params), expected);
+    }
+
+    #[test]
+    fn a_schema_says_what_it_allows_in_several_ways() {
+        let listed = json!({"enum": ["a", null, "b"]});
+        let spelt = json!({"oneOf": [{"const": "a", "description": "first"}, {"enum": ["b"]}]});
+        assert_eq!(choices(&listed), [json!("a"), json!("b")]);
+        assert_eq!(choices(&spelt), [json!("a"), json!("b")]);
+        assert!(choices(&json!({"type": "string"})).is_empty());
+        let schema = json!({"properties": {"tileSize": {}, "tile_size": {}, "plain_name": {}}});
+        assert!(is_alias("tile_size", &schema));
+        assert!(!is_alias("tileSize", &schema) && !is_alias("plain_name", &schema));
     }
 
     #[test]

@@ -51,8 +51,37 @@ pub(crate) async fn merge(
     name: &str,
     patch: &Value,
 ) -> Result<Value, kube::Error> {
-    let uri = format!("{}/{name}?{}", kind.path(Some(namespace)), query(How::default()));
-    send(cluster, Request::patch(uri).header(CONTENT_TYPE, "application/merge-patch+json"), patch).await
+    self::patch(cluster, kind, namespace, name, patch, Form::Merge, How::default()).await
+}
+
+/// What a patch means.
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+pub(crate) enum Form {
+    /// RFC 7386: fields over fields, null removes
+    Merge,
+    /// RFC 6902: a list of operations
+    Json,
+    /// Kubernetes' own: lists by their keys
+    Strategic,
+}
+
+/// A patch of any form.
+pub(crate) async fn patch(
+    cluster: &Cluster,
+    kind: &Kind,
+    namespace: &str,
+    name: &str,
+    patch: &Value,
+    form: Form,
+    how: How,
+) -> Result<Value, kube::Error> {
+    let content_type = match form {
+        Form::Merge => "application/merge-patch+json",
+        Form::Json => "application/json-patch+json",
+        Form::Strategic => "application/strategic-merge-patch+json",
+    };
+    let uri = format!("{}/{name}?{}", kind.path(Some(namespace)), query(how));
+    send(cluster, Request::patch(uri).header(CONTENT_TYPE, content_type), patch).await
 }
 
 fn query(how: How) -> String {

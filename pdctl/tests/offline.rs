@@ -287,11 +287,3 @@ fn what_is_no_component_is_refused_before_a_server_is_asked() {
     assert_eq!(code, 1);
     assert!(stderr.contains("cannot read `absent.wasm`"), "{stderr}");
 }
-
-#[test]
-fn completion_scripts_know_the_verbs() {
-    let folder = folder_with(&[]);
-    let (code, stdout, _) = run(folder.path(), &["completion", "bash"]);
-    assert_eq!(code, 0);
-    assert!(stdout.contains("cordon") && stdout.contains("results"), "a bash script");
-}

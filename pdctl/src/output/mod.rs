@@ -75,6 +75,13 @@ pub(crate) fn stderr_has_colour() -> bool {
     stderr_is_live() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Whether colour is welcome on stdout.
+pub(crate) fn stdout_has_colour() -> bool {
+    let is_wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let can = std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    stdout_is_terminal() && is_wanted && can
+}
+
 /// Whether a person looks at stdout.
 pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
@@ -119,7 +126,7 @@ pub(crate) fn yaml_text(value: &Value) -> Result<String> {
 }
 
 /// As a person writes a manifest: apiVersion and kind above everything else.
-fn identity_first(object: Value) -> Value {
+pub(crate) fn identity_first(object: Value) -> Value {
     let Value::Object(mut fields) = object else { return object };
     let mut ordered = serde_json::Map::new();
     for field in ["apiVersion", "kind", "metadata"] {

@@ -1,11 +1,14 @@
 //! `pdctl apply -f`: server-side apply of manifests, everything checked before anything is stored.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use clap::ValueEnum;
 use kube::{
     api::{DeleteParams, Preconditions},
-    core::Status,
+    core::{Status, response::StatusCause},
 };
 use serde_json::Value;
 
@@ -23,8 +26,16 @@ use crate::{
     writes::{self, How},
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  pdctl apply -f mandelbrot.yaml --wait
+  pdctl apply -f manifests/                      # every manifest of a folder, or nothing of it
+  pdctl diff -f manifests/                       # what it would change
+  cat job.yaml | pdctl apply -f -";
+
 /// What to apply, and how.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Files, folders (searched for *.yaml, *.yml, *.json), or `-` for stdin
     #[arg(short, long, value_name = "FILE", required = true)]
@@ -72,11 +83,11 @@ impl fmt::Display for Change {
 }
 
 /// A document with what the cluster knows about it.
-struct Item<'k> {
-    document: Document,
-    kind: &'k Kind,
-    namespace: String,
-    has_uploads: bool,
+pub(crate) struct Item<'k> {
+    pub(crate) document: Document,
+    pub(crate) kind: &'k Kind,
+    pub(crate) namespace: String,
+    pub(crate) has_uploads: bool,
 }
 
 /// Runs the verb.
@@ -112,7 +123,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
 }
 
 /// Namespaces first, then Tasks, then what needs them.
-fn rank((api_version, kind): (&str, &str)) -> u8 {
+pub(crate) fn rank((api_version, kind): (&str, &str)) -> u8 {
     match (api_version, kind) {
         ("v1", "Namespace") => 0,
         ("processdistro.dev/v1", "Task") => 1,
@@ -121,20 +132,21 @@ fn rank((api_version, kind): (&str, &str)) -> u8 {
 }
 
 /// Each object has a name, and none is given twice: one of the two would be lost in silence.
-fn check_names(documents: &[Document], namespace: Option<&str>) -> Result<()> {
-    let mut seen = BTreeSet::new();
+pub(crate) fn check_names(documents: &[Document], namespace: Option<&str>) -> Result<()> {
+    let mut seen = BTreeMap::new();
     let mut wrong: Vec<Diagnosis> = documents.iter().filter_map(Document::check_name).collect();
-    for document in documents {
+    for document in documents.iter().filter(|document| !document.name().is_empty()) {
         let namespace = document.namespace().or(namespace).unwrap_or_default();
-        if !seen.insert((document.type_(), namespace, document.name())) && !document.name().is_empty() {
-            wrong.push(document.diagnosis("metadata.name", format!("{} is given twice", document.full_name()), None));
+        if let Some(first) = seen.insert((document.type_(), namespace, document.name()), document.place()) {
+            let message = format!("{} is given twice, first at {first}", document.full_name());
+            wrong.push(document.diagnosis("metadata.name", message, None));
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(Error::Manifests(wrong)) }
 }
 
 /// Puts digests in the place of files; answers the files and the positions of the documents that name any.
-async fn hash_inputs(documents: &mut [Document]) -> Result<(Uploads, BTreeSet<usize>)> {
+pub(crate) async fn hash_inputs(documents: &mut [Document]) -> Result<(Uploads, BTreeSet<usize>)> {
     let (mut uploads, mut positions, mut wrong) = (Uploads::default(), BTreeSet::new(), Vec::new());
     for (position, document) in documents.iter_mut().enumerate() {
         for input in document.parsed.local_inputs() {
@@ -154,7 +166,7 @@ async fn hash_inputs(documents: &mut [Document]) -> Result<(Uploads, BTreeSet<us
 }
 
 /// Resolves kinds and namespaces.
-fn place<'k>(
+pub(crate) fn place<'k>(
     cluster: &Cluster,
     kinds: &'k Kinds,
     documents: Vec<Document>,
@@ -272,11 +284,11 @@ async fn apply(cluster: &Cluster, item: &Item<'_>, how: How) -> Result<(Change, 
     }
 }
 
-async fn attempt(cluster: &Cluster, item: &Item<'_>, how: How) -> Result<(Change, Value), kube::Error> {
+pub(crate) async fn attempt(cluster: &Cluster, item: &Item<'_>, how: How) -> Result<(Change, Value), kube::Error> {
     apply_with(cluster, item.kind, &item.namespace, item.document.name(), item.document.object(), how).await
 }
 
-fn refused(item: &Item<'_>, status: Box<Status>) -> Error {
+pub(crate) fn refused(item: &Item<'_>, status: Box<Status>) -> Error {
     let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
     let is_manager = causes.iter().any(|cause| cause.reason == "FieldManagerConflict");
     let hint = is_manager.then(|| "--force-conflicts takes the fields over".to_owned());
@@ -303,15 +315,29 @@ async fn apply_with(
     how: How,
 ) -> Result<(Change, Value), kube::Error> {
     let before = kind.api(cluster, Some(namespace)).get_opt(name).await?;
-    let after = writes::apply(cluster, kind, namespace, name, object, how).await?;
+    let after = match writes::apply(cluster, kind, namespace, name, object, how).await {
+        // What pdctl set by `create`, `patch` or `edit` is its own: the manifest says what it is to be now.
+        Err(kube::Error::Api(status)) if !how.force && is_conflict_with_ourselves(&status) => {
+            writes::apply(cluster, kind, namespace, name, object, How { force: true, ..how }).await?
+        }
+        applied => applied?,
+    };
     let Some(before) = before else { return Ok((Change::Created, after)) };
     let before = serde_json::to_value(before).map_err(kube::Error::SerdeError)?;
     let change = if substance(before) == substance(after.clone()) { Change::Unchanged } else { Change::Configured };
     Ok((change, after))
 }
 
+/// Whether the only other manager of the fields is pdctl.
+fn is_conflict_with_ourselves(status: &Status) -> bool {
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+    let ours = format!("conflict with \"{}\"", writes::FIELD_MANAGER);
+    let is_ours = |cause: &StatusCause| cause.reason == "FieldManagerConflict" && cause.message.starts_with(&ours);
+    status.code == 409 && !causes.is_empty() && causes.iter().all(is_ours)
+}
+
 /// What a user sets: without the status and the server's bookkeeping.
-fn substance(mut object: Value) -> Value {
+pub(crate) fn substance(mut object: Value) -> Value {
     if let Some(fields) = object.as_object_mut() {
         fields.retain(|field, _| !matches!(field.as_str(), "status" | "apiVersion" | "kind"));
     }
@@ -358,6 +384,24 @@ mod tests {
             [("processdistro.dev/v1", "Job"), ("processdistro.dev/v1", "Task"), ("v1", "Namespace"), ("v1", "Node")];
         types.sort_by_key(|type_| rank(*type_));
         assert_eq!(types.map(|(_, kind)| kind), ["Namespace", "Task", "Job", "Node"]);
+    }
+
+    #[test]
+    fn only_pdctls_own_fields_are_taken_over_in_silence() {
+        let conflict = |managers: &[&str]| {
+            let causes: Vec<_> = managers
+                .iter()
+                .map(|manager| {
+                    json!({"reason": "FieldManagerConflict", "field": ".spec.a",
+                        "message": format!("conflict with \"{manager}\" using processdistro.dev/v1")})
+                })
+                .collect();
+            let status = json!({"code": 409, "reason": "Conflict", "message": "", "details": {"causes": causes}});
+            serde_json::from_value::<Status>(status).expect("a status")
+        };
+        assert!(is_conflict_with_ourselves(&conflict(&["pdctl"])));
+        assert!(!is_conflict_with_ourselves(&conflict(&["pdctl", "kubectl"])));
+        assert!(!is_conflict_with_ourselves(&conflict(&[])));
     }
 
     #[test]

@@ -11,11 +11,17 @@ pub(crate) const DRAIN_TAINT: &str = "processdistro.dev/drain";
 /// Writes that somebody else's change may get in the way of before that is told.
 const ATTEMPTS: usize = 5;
 
+const EXAMPLES: &str = "\
+Examples:
+  pdctl cordon node-1
+  pdctl uncordon node-1 node-2";
+
 /// Which nodes.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Names of nodes
-    #[arg(required = true, value_name = "NODE")]
+    #[arg(required = true, value_name = "NODE", add = crate::complete::nodes())]
     nodes: Vec<String>,
 }
 

@@ -14,11 +14,18 @@ use crate::{
     manifests, output,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  pdctl delete job/mandelbrot
+  pdctl delete jobs -l team=a
+  pdctl delete -f manifests/";
+
 /// What to delete.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// KIND NAME… or KIND/NAME…; KIND alone with -l or --all
-    #[arg(value_name = "KIND/NAME", required_unless_present = "filename")]
+    #[arg(value_name = "KIND/NAME", required_unless_present = "filename", add = crate::complete::objects())]
     words: Vec<String>,
     /// What these manifests name: files, folders, `-` for stdin
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["words", "selector", "all"])]

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Event;
-use kube::{Api, api::ListParams};
+use kube::api::ListParams;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -12,6 +11,7 @@ use crate::{
     cli::Global,
     client::{Cluster, name_of},
     errors::{Error, Result},
+    events::{self, About},
     follow,
     kinds::{self, Kind, Kinds},
     output,
@@ -24,11 +24,17 @@ use crate::{
 const HIDDEN_METADATA: [&str; 7] =
     ["managedFields", "uid", "resourceVersion", "generation", "name", "namespace", "selfLink"];
 
+const EXAMPLES: &str = "\
+Examples:
+  pdctl describe job/mandelbrot
+  pdctl describe nodes";
+
 /// What to describe.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// KIND [NAME…] or KIND/NAME…
-    #[arg(required = true, value_name = "KIND | KIND/NAME")]
+    #[arg(required = true, value_name = "KIND | KIND/NAME", add = crate::complete::objects())]
     words: Vec<String>,
     /// Only objects with these labels
     #[arg(short = 'l', long, value_name = "LABELS")]
@@ -38,7 +44,7 @@ pub(crate) struct Args {
 /// Runs the verb.
 pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     let cluster = Cluster::connect(global).await?;
-    let kinds = Kinds::discover(&cluster).await?;
+    let kinds = Kinds::for_words(&cluster, &args.words).await?;
     let mut printed = 0;
     for target in kinds::targets(&kinds, &args.words)? {
         let mut names = target.names.clone();
@@ -54,7 +60,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
         for name in names {
             let object = get::one(&cluster, target.kind, &name).await?;
             let separator = if printed > 0 { "\n\n" } else { "" };
-            let events = events(&cluster, target.kind, &object).await?;
+            let events = events_of(&cluster, target.kind, &object).await?;
             output::print(&format!("{separator}{}{events}", describe(&object)))?;
             printed += 1;
         }
@@ -189,46 +195,21 @@ fn indented(block: &str, depth: usize) -> String {
 }
 
 /// The events that speak of the object, the oldest first.
-async fn events(cluster: &Cluster, kind: &Kind, object: &Value) -> Result<String> {
+async fn events_of(cluster: &Cluster, kind: &Kind, object: &Value) -> Result<String> {
     let field = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
-    let selector = format!("involvedObject.name={},involvedObject.kind={}", field("name"), kind.resource.kind);
-    let api: Api<Event> = match field("namespace") {
-        "" => Api::all(cluster.client.clone()),
-        namespace => cluster.api(namespace),
+    let about = About { kind: &kind.resource.kind, name: field("name"), uid: Some(field("uid")) };
+    let Some(events) = events::fetch_if_allowed(cluster, Some(field("namespace")), &about).await? else {
+        return Ok(String::new());
     };
-    let listed = match api.list(&ListParams::default().fields(&selector)).await {
-        Ok(listed) => listed.items,
-        // Whoever may see the object need not be allowed to see events.
-        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => return Ok(String::new()),
-        Err(error) => return Err(cluster.failed("cannot list events")(error)),
-    };
-    let uid = field("uid");
-    let mut events: Vec<Event> = listed
-        .into_iter()
-        .filter(|event| event.involved_object.uid.as_deref().is_none_or(|of| of.is_empty() || of == uid))
-        .collect();
     if events.is_empty() {
         return Ok("Events: none\n".to_owned());
     }
-    events.sort_by_key(last_seen);
     let now = Timestamp::now();
-    let mut table = Table::new(["type", "reason", "age", "count", "message"]);
-    for event in events {
-        let age = last_seen(&event).map_or_else(String::new, |then| age::since(then, now));
-        table.push([
-            event.type_.unwrap_or_default(),
-            event.reason.unwrap_or_default(),
-            age,
-            event.count.unwrap_or(1).to_string(),
-            event.message.unwrap_or_default(),
-        ]);
+    let mut table = events::table(false);
+    for event in &events {
+        table.push(events::cells(event, false, now));
     }
     Ok(format!("Events:\n{}", indented(&table.render(), 1)))
-}
-
-fn last_seen(event: &Event) -> Option<Timestamp> {
-    let exact = event.event_time.as_ref().map(|time| time.0);
-    event.last_timestamp.as_ref().map(|time| time.0).or(exact)
 }
 
 #[cfg(test)]

@@ -18,11 +18,16 @@ use crate::{
 /// Between two looks at the node's Assignments.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+const EXAMPLES: &str = "\
+Examples:
+  pdctl drain node-1 --timeout 5m";
+
 /// Which node, and how long at most.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Name of the node
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "NODE", add = crate::complete::nodes())]
     node: String,
     /// Give up waiting after this long (exit code 7); the node stays cordoned
     #[arg(long, value_name = "DURATION")]

@@ -16,8 +16,14 @@ use crate::{
     verbs::apply,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  pdctl push my_task.wasm
+  pdctl push my_task.wasm --check                # asks no server";
+
 /// Which component.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The WebAssembly component; a core module built with the SDK is wrapped into one
     #[arg(value_name = "FILE")]
@@ -59,7 +65,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
 }
 
 /// The file as a component, and what it says of itself.
-fn read(path: &Path) -> Result<(Vec<u8>, Inspection)> {
+pub(crate) fn read(path: &Path) -> Result<(Vec<u8>, Inspection)> {
     let size = std::fs::metadata(path).map_err(Error::file("read", path))?.len();
     let refuse = |reason: String, hint: Option<String>| Error::Invalid {
         message: format!("{}: {reason}", path.display()),
@@ -75,7 +81,7 @@ fn read(path: &Path) -> Result<(Vec<u8>, Inspection)> {
             refuse(error.to_string(), Some(hint))
         })?;
     }
-    match task_abi::inspect(&bytes) {
+    match task_abi::inspect_within(&bytes, MODULE_BYTES_MAX) {
         Ok(inspection) => Ok((bytes, inspection)),
         Err(error) => Err(refuse(error.to_string(), None)),
     }

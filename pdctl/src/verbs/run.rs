@@ -23,11 +23,19 @@ use crate::{
     writes::{self, How},
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  pdctl run mandelbrot --param width=4096 --param height=4096 -o mandelbrot.png
+  pdctl run noop --params '{\"count\":1000000}' --name million --detach
+  pdctl run matrix-mul --input a=a.npy --input b=b.npy -o product.npy
+  pdctl run noop --name x --dry-run=client -o yaml > x.yaml";
+
 /// What to run.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Name of a Task (`pdctl get tasks`), or `sha256:…` of a component
-    #[arg(value_name = "TASK")]
+    #[arg(value_name = "TASK", add = crate::complete::tasks())]
     task: String,
     /// Name of the Job; default: the task's name and some letters
     #[arg(long)]
@@ -158,7 +166,7 @@ fn print_dry(args: &Args, job: Value) -> Result<()> {
 }
 
 /// A Task that does not exist is told before anything is uploaded, with the nearest that does.
-async fn check_task(cluster: &Cluster, name: &str) -> Result<()> {
+pub(crate) async fn check_task(cluster: &Cluster, name: &str) -> Result<()> {
     if name.starts_with("sha256:") {
         return match name.parse::<Digest>() {
             Ok(_) => Ok(()),

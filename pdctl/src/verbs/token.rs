@@ -11,8 +11,15 @@ use crate::{
     writes::FIELD_MANAGER,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  pdctl token create --role Join > join.token    # prints the line for the new machine
+  pdctl token create --role View -n team --ttl 8h
+  pdctl get tokens";
+
 /// What to do with tokens; list and delete them with `get tokens` and `delete token NAME`.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Action,

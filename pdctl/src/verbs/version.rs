@@ -11,8 +11,14 @@ use crate::{
     text,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  pdctl version
+  pdctl version --client -o json";
+
 /// What to print.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Only pdctl's own version; asks nobody
     #[arg(long)]

@@ -12,11 +12,18 @@ use crate::{
     progress::JobBar,
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  pdctl wait job/mandelbrot --timeout 10m        # 0 complete, 8 failed, 3 deleted, 7 timeout
+  pdctl wait job/mandelbrot --for=condition=Planned
+  pdctl wait nodes --all --for=condition=Ready";
+
 /// What to wait for.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// KIND/NAME… or KIND NAME…; KIND alone with -l or --all
-    #[arg(required = true, value_name = "KIND/NAME")]
+    #[arg(required = true, value_name = "KIND/NAME", add = crate::complete::objects())]
     words: Vec<String>,
     /// complete, failed, delete, or condition=NAME[=STATUS]; default: the end of a job, whichever
     #[arg(long = "for", value_name = "WHAT", value_parser = parse_goal)]
@@ -52,7 +59,7 @@ fn parse_goal(text: &str) -> Result<Goal, String> {
 /// Runs the verb. Several objects are waited for one after the other, under one deadline.
 pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     let cluster = Cluster::connect(global).await?;
-    let kinds = Kinds::discover(&cluster).await?;
+    let kinds = Kinds::for_words(&cluster, &args.words).await?;
     let goal = args.goal.clone().unwrap_or(Goal::Terminal);
     let deadline = follow::deadline(args.timeout);
     let subjects = subjects(&cluster, &args, &kinds, &goal).await?;

@@ -22,11 +22,20 @@ const ACCEPT_TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,applica
 /// Rows of one page, as kubectl asks for them.
 const PAGE: u32 = 500;
 
+const EXAMPLES: &str = "\
+Examples:
+  pdctl get jobs
+  pdctl get jobs -w                              # on a terminal the rows are kept up to date in place
+  pdctl get job/mandelbrot -o yaml
+  pdctl get jobs -o jsonpath='{range .items[*]}{.metadata.name}{\"\\n\"}{end}'
+  pdctl get subtasks -l processdistro.dev/job=mandelbrot --field-selector status.phase=Failed";
+
 /// What to list, and how.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// One or more kinds, with commas between them, and names; or `KIND/NAME…`
-    #[arg(required = true, value_name = "KIND | KIND/NAME")]
+    #[arg(required = true, value_name = "KIND | KIND/NAME", add = crate::complete::objects())]
     words: Vec<String>,
     /// In all namespaces
     #[arg(short = 'A', long)]
@@ -54,7 +63,7 @@ pub(crate) struct Args {
 /// Runs the verb.
 pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     let cluster = Cluster::connect(global).await?;
-    let kinds = Kinds::discover(&cluster).await?;
+    let kinds = Kinds::for_words(&cluster, &args.words).await?;
     let targets = kinds::targets(&kinds, &args.words)?;
     check(&args, &targets)?;
     match &args.output {
@@ -144,6 +153,9 @@ async fn tables(cluster: &Cluster, args: &Args, targets: &[Target<'_>]) -> Resul
     let with_kind = targets.iter().any(|target| target.kind != targets[0].kind);
     let mut printed = 0;
     for (position, target) in grouped(targets).into_iter().enumerate() {
+        if args.watch && output::stdout_is_terminal() {
+            return live(cluster, args, &target).await;
+        }
         let mut view = View::new(args, with_kind.then(|| target.kind.full_name()));
         let version = fill(cluster, args, &target, &mut view).await?;
         let rows = view.rows;
@@ -158,14 +170,43 @@ async fn tables(cluster: &Cluster, args: &Args, targets: &[Target<'_>]) -> Resul
     }
     if printed == 0 {
         let is_namespaced = targets.iter().any(|target| target.kind.namespaced);
-        let place = if is_namespaced && !args.all_namespaces {
-            format!(" in namespace `{}`", cluster.namespace)
-        } else {
-            String::new()
-        };
-        output::note(&format!("nothing found{place}"));
+        let is_one = is_namespaced && !args.all_namespaces;
+        output::note(&if is_one { nothing_in(cluster).await } else { "nothing found".to_owned() });
     }
     Ok(())
+}
+
+/// Nothing found; a namespace that is not there is told apart from an empty one.
+async fn nothing_in(cluster: &Cluster) -> String {
+    let name = cluster.namespace.as_str();
+    let nothing = format!("nothing found in namespace `{name}`");
+    let namespaces = Kind::of::<k8s_openapi::api::core::v1::Namespace>(false);
+    match namespaces.api(cluster, None).get_metadata_opt(name).await {
+        Ok(None) => {
+            let Error::NotFound { hint, .. } = follow::absent(cluster, &namespaces, "", name).await else {
+                return nothing;
+            };
+            let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
+            format!("{nothing}: there is no such namespace{hint}")
+        }
+        // Who may not look at namespaces is told no more.
+        Ok(Some(_)) | Err(_) => nothing,
+    }
+}
+
+/// One kind, kept up to date in place.
+async fn live(cluster: &Cluster, args: &Args, target: &Target<'_>) -> Result<()> {
+    let (mut listed, mut next) = page(cluster, args, target, None).await?;
+    while let Some(token) = next {
+        let (further, after) = page(cluster, args, target, Some(token)).await?;
+        listed.rows.extend(further.rows);
+        listed.metadata = further.metadata;
+        next = after;
+    }
+    match target.names.first().filter(|_| listed.rows.is_empty()) {
+        Some(name) => Err(follow::absent(cluster, target.kind, &cluster.namespace, name).await),
+        None => Watch { cluster, args, target }.live(listed).await,
+    }
 }
 
 /// `job/a job/b task/c` is one table of two jobs and one of a task.

@@ -96,6 +96,55 @@ impl<'a> View<'a> {
     }
 }
 
+/// The rows of a live table, in the order in which they came.
+pub(super) struct Rows<'a> {
+    args: &'a Args,
+    table: ServerTable,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn new(args: &'a Args) -> Self {
+        let table = ServerTable { metadata: Value::Null, column_definitions: Vec::new(), rows: Vec::new() };
+        Self { args, table }
+    }
+
+    /// Puts rows in the place of those of the same objects; new ones at the end.
+    pub(super) fn set(&mut self, table: ServerTable) {
+        if self.table.column_definitions.is_empty() {
+            self.table.column_definitions = table.column_definitions;
+        }
+        for row in table.rows {
+            match self.table.rows.iter_mut().find(|known| known.is_of(&row)) {
+                Some(known) => *known = row,
+                None => self.table.rows.push(row),
+            }
+        }
+    }
+
+    /// Takes rows out.
+    pub(super) fn remove(&mut self, table: &ServerTable) {
+        self.table.rows.retain(|known| !table.rows.iter().any(|gone| known.is_of(gone)));
+    }
+
+    /// All of them, under their header.
+    pub(super) fn render(&self) -> Result<String> {
+        let mut view = View::new(self.args, None);
+        view.add(self.table.clone())?;
+        Ok(view.flush())
+    }
+}
+
+impl Row {
+    /// Whether both are of the same object.
+    fn is_of(&self, other: &Self) -> bool {
+        let identity = |row: &Self| {
+            let metadata = &row.object["metadata"];
+            (metadata["namespace"].clone(), metadata["name"].clone())
+        };
+        identity(self) == identity(other)
+    }
+}
+
 /// One cell as a person reads it.
 fn cell(column: &Column, value: Option<&Value>, kind: Option<&str>, now: Timestamp) -> String {
     let text = match value {
@@ -115,6 +164,29 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_live_row_replaces_the_one_of_its_object() {
+        use clap::Parser as _;
+
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        let args = Line::parse_from(["get", "jobs"]).args;
+        let table = |rows: Value| -> ServerTable {
+            serde_json::from_value(json!({"columnDefinitions": [{"name": "Name", "type": "string"},
+                {"name": "State", "type": "string"}], "rows": rows}))
+            .expect("a table")
+        };
+        let row = |name: &str, state: &str| json!({"cells": [name, state], "object": {"metadata": {"name": name}}});
+        let mut rows = Rows::new(&args);
+        rows.set(table(json!([row("a", "Running"), row("b", "Running")])));
+        rows.set(table(json!([row("a", "Complete"), row("c", "Waiting")])));
+        rows.remove(&table(json!([row("b", "Running")])));
+        assert_eq!(rows.render().expect("rows"), "NAME   STATE\na      Complete\nc      Waiting\n");
+    }
 
     #[test]
     fn cells_of_type_date_become_ages() {

@@ -1,4 +1,4 @@
-//! `get -w`: every change is printed, for ever. A watch that ends is begun again where it ended, and a server
+//! `get -w`: on a terminal the rows are kept up to date in place, elsewhere every change is printed, for ever. A watch that ends is begun again where it ended, and a server
 //! that goes away is waited for.
 
 use std::time::Duration;
@@ -14,17 +14,25 @@ use serde_json::Value;
 
 use super::{
     ACCEPT_TABLE, Args, page, version_of,
-    view::{ServerTable, View},
+    view::{Rows, ServerTable, View},
 };
 use crate::{
     client::Cluster,
     errors::{Error, Result},
     kinds::Target,
     output,
+    screen::Screen,
 };
 
 /// Before another try at a server that has gone away.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What happened to an object.
+#[derive(Clone, Copy)]
+enum Change {
+    Set,
+    Gone,
+}
 
 /// What is watched.
 pub(super) struct Watch<'a> {
@@ -36,7 +44,7 @@ pub(super) struct Watch<'a> {
 impl Watch<'_> {
     /// Prints rows, going on from those in the view.
     pub(super) async fn rows(&self, mut view: View<'_>, version: String) -> Result<()> {
-        let show = |table: ServerTable| {
+        let show = |_: Change, table: ServerTable| {
             view.add(table)?;
             output::print(&view.flush())
         };
@@ -44,10 +52,29 @@ impl Watch<'_> {
         self.changes(version, Some(ACCEPT_TABLE), version_in, show).await
     }
 
+    /// Keeps rows up to date in place, beginning with what was listed.
+    pub(super) async fn live(&self, listed: ServerTable) -> Result<()> {
+        let mut rows = Rows::new(self.args);
+        let mut screen = Screen::default();
+        let version = version_of(&listed.metadata);
+        rows.set(listed);
+        screen.paint(&rows.render()?)?;
+        let show = |change: Change, table: ServerTable| {
+            match change {
+                Change::Set => rows.set(table),
+                Change::Gone => rows.remove(&table),
+            }
+            screen.paint(&rows.render()?)
+        };
+        let version_in = |table: &ServerTable| table.rows.last().map(|row| version_of(&row.object["metadata"]));
+        self.changes(version, Some(ACCEPT_TABLE), version_in, show).await
+    }
+
     /// Hands every changed object to `show`.
-    pub(super) async fn objects(&self, show: impl FnMut(Value) -> Result<()>) -> Result<()> {
+    pub(super) async fn objects(&self, mut show: impl FnMut(Value) -> Result<()>) -> Result<()> {
         let version = self.newest().await?;
-        self.changes(version, None, |object: &Value| Some(version_of(&object["metadata"])), show).await
+        let version_in = |object: &Value| Some(version_of(&object["metadata"]));
+        self.changes(version, None, version_in, |_: Change, object| show(object)).await
     }
 
     async fn newest(&self) -> Result<String> {
@@ -59,7 +86,7 @@ impl Watch<'_> {
         mut version: String,
         accept: Option<&'static str>,
         version_in: impl Fn(&T) -> Option<String>,
-        mut show: impl FnMut(T) -> Result<()>,
+        mut show: impl FnMut(Change, T) -> Result<()>,
     ) -> Result<()> {
         let mut is_away = false;
         loop {
@@ -84,7 +111,7 @@ impl Watch<'_> {
         version: &mut String,
         accept: Option<&'static str>,
         version_in: &impl Fn(&T) -> Option<String>,
-        show: &mut impl FnMut(T) -> Result<()>,
+        show: &mut impl FnMut(Change, T) -> Result<()>,
     ) -> Result<()> {
         let doing = format!("cannot watch {}", self.target.kind.resource.plural);
         let list = self.args.list(self.target.names.first().map(String::as_str));
@@ -101,14 +128,17 @@ impl Watch<'_> {
         let events = self.cluster.client.request_events::<T>(request).await;
         let mut events = Box::pin(events.map_err(self.cluster.failed(&doing))?);
         while let Some(event) = events.next().await {
-            match event.map_err(self.cluster.failed(&doing))? {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
-                    *version = version_in(&object).unwrap_or_else(|| std::mem::take(version));
-                    show(object)?;
+            let (change, object) = match event.map_err(self.cluster.failed(&doing))? {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => (Change::Set, object),
+                WatchEvent::Deleted(object) => (Change::Gone, object),
+                WatchEvent::Bookmark(bookmark) => {
+                    *version = bookmark.metadata.resource_version;
+                    continue;
                 }
-                WatchEvent::Bookmark(bookmark) => *version = bookmark.metadata.resource_version,
                 WatchEvent::Error(status) => return Err(Error::Refused { doing, status, hint: None }),
-            }
+            };
+            *version = version_in(&object).unwrap_or_else(|| std::mem::take(version));
+            show(change, object)?;
         }
         Ok(())
     }

@@ -1,4 +1,6 @@
-//! `pdctl results job/x -o FILE`
+//! `pdctl results job/x -o FILE`: the merged result, or the outputs of single indexes.
+
+mod indexes;
 
 use std::{
     fs,
@@ -8,7 +10,7 @@ use std::{
 };
 
 use schemas::{
-    Job, condition,
+    IndexSet, Job, condition,
     job::{JobResult, conditions},
 };
 
@@ -29,15 +31,33 @@ const SHOWN_BYTES_MAX: u64 = 16 << 10;
 /// The largest text that is read whole to be made safe for a terminal.
 const TERMINAL_BYTES_MAX: u64 = 64 << 20;
 
+const EXAMPLES: &str = "\
+Examples:
+  pdctl results job/mandelbrot -o mandelbrot.png
+  pdctl results job/report | less                # to stdout
+  pdctl results job/mandelbrot --index 7 -o 7.bin
+  pdctl results job/mandelbrot --all -o outputs  # every index into outputs/INDEX
+  pdctl results job/mandelbrot --indexes 1-3,7 -o outputs";
+
 /// Which result, and where to.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// job/NAME or NAME
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", add = crate::complete::jobs())]
     job: String,
-    /// Write it to this file; `-` is stdout, the default
+    /// Write it to this file; `-` is stdout, the default. With --all or --indexes: the folder
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// The output of this index alone
+    #[arg(long, value_name = "N", conflicts_with_all = ["indexes", "all"])]
+    index: Option<u64>,
+    /// The outputs of these indexes (`1-3,7`), a file each in the folder that -o names
+    #[arg(long, value_name = "SET", requires = "output", conflicts_with = "all")]
+    indexes: Option<IndexSet>,
+    /// The outputs of all indexes that are done, a file each in the folder that -o names
+    #[arg(long, requires = "output")]
+    all: bool,
 }
 
 /// Runs the verb.
@@ -45,9 +65,17 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     let name = kinds::job_name(&args.job)?;
     let cluster = Cluster::connect(global).await?;
     let job = job(&cluster, name).await?;
+    let file = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    if let Some(index) = args.index {
+        return indexes::one(&cluster, &job, index, file).await;
+    }
+    if args.all || args.indexes.is_some() {
+        let folder = file.ok_or_else(|| Error::usage("several outputs need a folder: -o FOLDER"))?;
+        return indexes::into_folder(&cluster, &job, args.indexes.as_ref(), folder).await;
+    }
     let result = result_of(&job, name)?;
-    match args.output.as_deref() {
-        Some(path) if path != Path::new("-") => to_file(&cluster, &result, path).await,
+    match file {
+        Some(path) => to_file(&cluster, &result, path).await,
         _ => to_stdout(&cluster, &result, name).await,
     }
 }
@@ -57,6 +85,16 @@ pub(crate) async fn job(cluster: &Cluster, name: &str) -> Result<Job> {
     match cluster.api::<Job>(&cluster.namespace).get_opt(name).await.map_err(cluster.failed("cannot get the job"))? {
         Some(job) => Ok(job),
         None => Err(follow::absent(cluster, &Kind::job(), &cluster.namespace, name).await),
+    }
+}
+
+/// How a job has ended, in a word; absent while it has not.
+pub(crate) fn end_of(job: &Job) -> Option<&'static str> {
+    let conditions = &job.status.as_ref()?.conditions;
+    match (condition::is_true(conditions, conditions::COMPLETE), condition::is_true(conditions, conditions::FAILED)) {
+        (true, _) => Some("complete"),
+        (_, true) => Some("failed"),
+        _ => None,
     }
 }
 
@@ -83,11 +121,7 @@ fn result_of(job: &Job, name: &str) -> Result<JobResult> {
 pub(crate) async fn to_file(cluster: &Cluster, result: &JobResult, path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |source: io::Error| Error::file("write", path)(source);
-    let mut file = tempfile::Builder::new()
-        .prefix(".pdctl-")
-        .permissions(fs::Permissions::from_mode(0o666)) // less the umask, as for any new file
-        .tempfile_in(folder)
-        .map_err(failed)?;
+    let mut file = new_file(folder).map_err(failed)?;
     let bar = Transfer::new(format!("fetching {}", path.display()), result.size);
     let fetched =
         artifacts::download(cluster, &result.artifact, &mut Sink { to: file.as_file_mut(), failed: &failed }, &bar)
@@ -98,6 +132,13 @@ pub(crate) async fn to_file(cluster: &Cluster, result: &JobResult, path: &Path) 
     file.persist(path).map_err(|error| failed(error.error))?;
     output::note(&format!("wrote {} ({size} bytes, {})", path.display(), text::one_line(&result.media_type)));
     Ok(())
+}
+
+/// A file under a temporary name, with the rights of any new file.
+fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    // Less the umask, as for any new file.
+    let rights = fs::Permissions::from_mode(0o666);
+    tempfile::Builder::new().prefix(".pdctl-").permissions(rights).tempfile_in(folder)
 }
 
 /// To stdout; a terminal gets text only.

@@ -1,0 +1,52 @@
+//! `pd-executor`, the sandbox, as a program of the user's machine: pdctl links no wasmtime and starts the one that
+//! stands beside it, or on the path.
+
+use std::{
+    env,
+    ffi::OsStr,
+    io,
+    path::PathBuf,
+    process::{Command, ExitStatus},
+};
+
+use crate::errors::{Error, Result};
+
+const PROGRAM: &str = "pd-executor";
+
+/// What `pd-executor` said of a call or of a component: 0.
+pub(crate) const SUCCESS: i32 = 0;
+/// The call ended otherwise, or the component is not right: it has said how.
+pub(crate) const REFUSED: i32 = 1;
+
+/// A command line of it.
+pub(crate) fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(beside_us().unwrap_or_else(|| PathBuf::from(PROGRAM)));
+    command.args(arguments);
+    command
+}
+
+/// Runs it with our own stdin, stdout and stderr.
+pub(crate) fn run(mut command: Command) -> Result<ExitStatus> {
+    command.status().map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::Invalid {
+            message: format!("`{PROGRAM}`, which runs components, is neither beside pdctl nor on the path"),
+            hint: Some("install the package that pdctl came with, or put its folder on $PATH".to_owned()),
+        },
+        _ => Error::File { doing: "start", path: PROGRAM.into(), source },
+    })
+}
+
+/// As an error with an exit code of pdctl's; `refused` is the one for what the component itself did.
+pub(crate) fn settle(status: ExitStatus, refused: u8) -> Result<()> {
+    match status.code() {
+        Some(SUCCESS) => Ok(()),
+        Some(REFUSED) => Err(Error::Program { program: PROGRAM.to_owned(), code: refused }),
+        Some(_) => Err(Error::Program { program: PROGRAM.to_owned(), code: 1 }),
+        None => Err(Error::invalid(format!("`{PROGRAM}` was killed: {status}"))),
+    }
+}
+
+fn beside_us() -> Option<PathBuf> {
+    let program = env::current_exe().ok()?.parent()?.join(PROGRAM);
+    program.is_file().then_some(program)
+}
