@@ -72,6 +72,29 @@ enum Verb {
         /// The cluster's name.
         name: String,
     },
+    /// Add a reconciler; one of them leads, the others stand by.
+    AddReconciler {
+        /// The cluster's name.
+        name: String,
+    },
+    /// Kill a reconciler with SIGKILL.
+    KillReconciler {
+        /// The cluster's name.
+        name: String,
+        /// The reconciler's name: reconciler-0, reconciler-1, ...
+        reconciler: String,
+    },
+    /// Add hollow nodes, all in one process: they pretend to run the task `noop`.
+    AddHollow {
+        /// The cluster's name.
+        name: String,
+        /// How many.
+        #[arg(long, default_value_t = 100)]
+        nodes: usize,
+        /// Time that they pretend a subtask takes.
+        #[arg(long, default_value = "10ms")]
+        spin: String,
+    },
     /// Copy the logs of all processes and the objects of all kinds into a folder.
     ExportLogs {
         /// The cluster's name.
@@ -112,6 +135,14 @@ pub async fn run(options: Options) -> Result<ExitCode> {
         Verb::ResumeNode(at) => Cluster::open(&home, &at.name)?.resume_node(&at.node)?,
         Verb::KillApiserver { name } => Cluster::open(&home, &name)?.kill_apiserver()?,
         Verb::RestartApiserver { name } => Cluster::open(&home, &name)?.restart_apiserver().await?,
+        Verb::AddReconciler { name } => println!("{}", Cluster::open(&home, &name)?.add_reconciler(&[])?),
+        Verb::KillReconciler { name, reconciler } => Cluster::open(&home, &name)?.kill_reconciler(&reconciler)?,
+        Verb::AddHollow { name, nodes, spin } => {
+            let mut cluster = Cluster::open(&home, &name)?;
+            let process = format!("hollow-{}", cluster.state().hollow.len());
+            cluster.start_hollow(&process, nodes, &["--hollow-spin".to_owned(), spin]).await?;
+            eprintln!("{nodes} hollow nodes {process}-0, {process}-1, ... are ready");
+        }
         Verb::ExportLogs { name, to } => {
             Cluster::open(&home, &name)?.export_logs(&to)?;
             println!("{}", to.display());
@@ -137,7 +168,12 @@ fn list(home: &std::path::Path) -> Result<()> {
             println!("{name:<16} {process:<12} {word:<8} {pid:>8} {slots:>6}");
         };
         row("apiserver", state.apiserver, false, "");
-        row("reconciler", state.reconciler, false, "");
+        for reconciler in &state.reconcilers {
+            row(&reconciler.name, reconciler.process, false, "");
+        }
+        for process in &state.hollow {
+            row("hollow", Some(*process), false, "");
+        }
         for node in &state.nodes {
             row(&node.name, node.kubelet, node.paused, &node.slots.to_string());
         }

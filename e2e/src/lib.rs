@@ -9,9 +9,12 @@ pub mod binaries;
 pub mod cli;
 pub mod cluster;
 pub mod deadline;
+pub mod guests;
+pub mod history;
 pub mod process;
 pub mod reference;
 pub mod scenario;
+pub mod scrape;
 
 pub use cluster::{Cluster, Shape};
 pub use scenario::Scenario;

@@ -1,4 +1,4 @@
-//! Independent programs that our results are compared with: Python with numpy and bcrypt, and kubectl.
+//! Independent programs that our results are compared with: Python with numpy and bcrypt, kubectl, and Prometheus.
 
 use std::{
     env,
@@ -21,6 +21,12 @@ pub fn has_python(modules: &[&str]) -> bool {
 /// True when kubectl is there; see `has_python` for what happens when it is not.
 pub fn has_kubectl() -> bool {
     answers(Command::new("kubectl").args(["version", "--client"]), "kubectl")
+}
+
+/// True when Prometheus and promtool are there; see `has_python` for what happens when they are not.
+pub fn has_prometheus() -> bool {
+    let has = |program: &str| answers(Command::new(program).arg("--version"), program);
+    has("prometheus") && has("promtool")
 }
 
 /// Runs a Python script with arguments, in `folder`; answers what it printed.

@@ -15,10 +15,16 @@ fn succeeded(job: &Job) -> u64 {
     job.status.as_ref().map_or(0, |status| status.subtasks.succeeded)
 }
 
-/// Renders a picture with many small tiles, which gives every index a different output.
+/// Renders a picture with many small tiles, which gives every index a different output. Nothing is copied: an
+/// attempt beyond one an index is then work that was done again.
 fn start_job(scenario: &Scenario, name: &str) -> Result<()> {
-    let params = r#"{"width":1200,"height":800,"maxIterations":20000,"tileSize":26,"output":"counts"}"#;
-    scenario.pdctl(&["run", "mandelbrot", "--name", name, "--params", params, "--detach"])?;
+    let manifest = format!(
+        "apiVersion: processdistro.dev/v1\nkind: Job\nmetadata: {{name: {name}}}\nspec:\n  speculation: {{enabled: \
+         false}}\n  task:\n    name: mandelbrot\n    params: {{width: 1200, height: 800, maxIterations: 20000, tileSize: \
+         26, output: counts}}\n"
+    );
+    let file = scenario.write(&format!("{name}.yaml"), manifest)?;
+    scenario.pdctl(&["apply", "-f", &file])?;
     Ok(())
 }
 

@@ -30,7 +30,12 @@ fn delete_leaves_no_process_no_port_and_no_file() -> Result<()> {
     assert!(TcpStream::connect(("127.0.0.1", state.port)).is_ok());
 
     pd_local(home, &["delete", "short-lived"])?;
-    for process in kubelets.into_iter().chain(executors).chain(state.apiserver).chain(state.reconciler) {
+    for process in kubelets
+        .into_iter()
+        .chain(executors)
+        .chain(state.apiserver)
+        .chain(state.reconcilers.iter().filter_map(|reconciler| reconciler.process))
+    {
         assert!(!process.is_alive(), "process {} is left", process.pid());
     }
     assert!(TcpStream::connect(("127.0.0.1", state.port)).is_err(), "port {} is left", state.port);

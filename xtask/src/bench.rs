@@ -13,8 +13,10 @@ use crate::{
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// `latency`: apply to Complete of 16 trivial subtasks. `throughput`: trivial subtasks a second end to
-    /// end, beside a bare wasmtime loop.
-    #[arg(value_parser = ["latency", "throughput"])]
+    /// end, beside a bare wasmtime loop. `store`: durable writes a second through the API server, beside etcd. `api`:
+    /// what requests of each kind cost, and idle watchers. `exec`: what the sandbox costs, no-op and kernels, over the
+    /// bare loop and native libraries. `scale`: a thousand hollow nodes and a million subtasks.
+    #[arg(value_parser = ["latency", "throughput", "exec", "store", "api", "scale"])]
     name: String,
     /// Passed on to the benchmark.
     #[arg(last = true)]

@@ -15,9 +15,19 @@ const TASKS: [&str; 4] = ["mandelbrot", "matrix_mul", "noop", "password_hash"];
 
 /// Builds everything into `target/release` and `target/tasks`.
 pub(crate) fn run() -> Result<()> {
+    build(&[])
+}
+
+/// Builds the tests as well. What tests depend on turns on features of what programs depend on: built apart, the
+/// largest crates would be built twice.
+pub(crate) fn run_with_tests() -> Result<()> {
+    build(&["--all-targets"])
+}
+
+fn build(targets: &[&str]) -> Result<()> {
     setup::add_wasm_target()?;
     // The whole workspace at once: a choice of packages would unify features differently and build twice.
-    run_command(cargo()?.args(["build", "--release", "--workspace"]))?;
+    run_command(cargo()?.args(["build", "--release", "--workspace"]).args(targets))?;
     build_tasks()
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask`: set-up, build, demo, tests and benchmarks.
+//! `cargo xtask`: set-up, build, demo, tests, benchmarks and simulations.
 
 mod bench;
 mod build;
@@ -6,6 +6,7 @@ mod check;
 mod command;
 mod demo;
 mod setup;
+mod sim;
 mod test;
 
 use anyhow::Result;
@@ -27,6 +28,8 @@ enum Verb {
     Check,
     /// Measure.
     Bench(bench::Options),
+    /// Simulate whole clusters around the real plan: random faults, or the comparison with other policies.
+    Sim(sim::Options),
 }
 
 fn main() -> Result<()> {
@@ -37,5 +40,6 @@ fn main() -> Result<()> {
         Verb::Test => test::run(),
         Verb::Check => check::run(),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Sim(options) => sim::run(&options),
     }
 }

@@ -15,6 +15,8 @@ const REFERENCES: [&str; 3] = ["python3", "python3-numpy", "python3-bcrypt"];
 pub(crate) fn run() -> Result<()> {
     add_wasm_target()?;
     install_references()?;
+    install_prometheus()?;
+    install_clang()?;
     if !answers("kubectl", &["version", "--client"]) {
         eprintln!("kubectl is not on the PATH: install 1.30 or newer; without it the kubectl tests are skipped");
     }
@@ -42,6 +44,33 @@ fn install_references() -> Result<()> {
     }
     apt_get(&["update", "-qq"])?;
     apt_get(&[&["install", "-y", "-qq", "--no-install-recommends"], &REFERENCES[..]].concat())
+}
+
+/// Prometheus with promtool, unless it is there. On a machine with systemd Debian starts a server of it, which the tests
+/// neither need nor disturb: `systemctl disable --now prometheus` ends it.
+fn install_prometheus() -> Result<()> {
+    if answers("prometheus", &["--version"]) && answers("promtool", &["--version"]) {
+        return Ok(());
+    }
+    if !answers("apt-get", &["--version"]) {
+        eprintln!("no apt-get here: install Prometheus 2.42 or newer; without it the metrics tests are skipped");
+        return Ok(());
+    }
+    apt_get(&["update", "-qq"])?;
+    apt_get(&["install", "-y", "-qq", "--no-install-recommends", "prometheus"])
+}
+
+/// The compiler of the example task in C, unless it is there.
+fn install_clang() -> Result<()> {
+    if answers("clang", &["--version"]) && answers("wasm-ld", &["--version"]) {
+        return Ok(());
+    }
+    if !answers("apt-get", &["--version"]) {
+        eprintln!("no apt-get here: install clang and lld; without them the task in C is not tested");
+        return Ok(());
+    }
+    apt_get(&["update", "-qq"])?;
+    apt_get(&["install", "-y", "-qq", "--no-install-recommends", "clang", "lld"])
 }
 
 /// `apt-get`, through sudo for whoever is not root.

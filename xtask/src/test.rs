@@ -11,6 +11,6 @@ use crate::{
 /// Sets up, builds everything and runs every test; the whole-system tests need the built programs.
 pub(crate) fn run() -> Result<()> {
     setup::run()?;
-    build::run()?;
+    build::run_with_tests()?;
     run_command(cargo()?.args(["test", "--release", "--workspace", "--no-fail-fast"]))
 }

@@ -1,7 +1,16 @@
 //! Benchmarks of the whole system: real processes, one run, medians, and what they are measured beside.
 
+mod alone;
+mod api;
+mod etcd;
+mod exec;
 mod latency;
+mod load;
+mod reopen;
+mod scale;
+mod store;
 mod throughput;
+mod wire;
 
 use std::time::Duration;
 
@@ -32,6 +41,14 @@ enum Bench {
     Latency(latency::Options),
     /// Trivial subtasks a second, end to end, beside the same component in a bare wasmtime loop.
     Throughput(throughput::Options),
+    /// What the sandbox costs: no-op and kernels through the system, over the bare loop and native libraries.
+    Exec(exec::Options),
+    /// Durable writes a second through the API server, beside etcd and the bare disk.
+    Store(store::Options),
+    /// A thousand hollow nodes and a million subtasks in a hundred jobs: plan time, memory, utilisation.
+    Scale(scale::Options),
+    /// What requests of each kind cost, and idle watchers.
+    Api(api::Options),
 }
 
 /// Runs one and prints its table.
@@ -39,6 +56,10 @@ pub async fn run(options: Options) -> Result<()> {
     match options.bench {
         Bench::Latency(options) => latency::run(options).await,
         Bench::Throughput(options) => throughput::run(options).await,
+        Bench::Exec(options) => exec::run(options).await,
+        Bench::Store(options) => store::run(options).await,
+        Bench::Scale(options) => scale::run(options).await,
+        Bench::Api(options) => api::run(options).await,
     }
 }
 

@@ -1,7 +1,9 @@
 //! One local cluster: create it, find it again, look at it, delete it.
 
 mod damage;
+mod hollow;
 mod logs;
+mod reconcilers;
 mod start;
 mod state;
 
@@ -18,7 +20,9 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-pub use state::{Node, State, home};
+pub use hollow::Hollow;
+pub(crate) use start::free_port;
+pub use state::{Node, Reconciler, State, home};
 
 use crate::{binaries::Binaries, process::Process};
 
@@ -50,7 +54,13 @@ impl Cluster {
         ensure!(!folder.exists(), "cluster `{name}` exists; `pd-local delete {name}` deletes it");
         let binaries = Binaries::locate()?;
         fs::create_dir_all(folder.join("logs")).with_context(|| format!("creating {}", folder.display()))?;
-        let state = State { port: start::free_port()?, apiserver: None, reconciler: None, nodes: Vec::new() };
+        let state = State {
+            port: free_port()?,
+            apiserver: None,
+            reconcilers: Vec::new(),
+            nodes: Vec::new(),
+            hollow: Vec::new(),
+        };
         let mut cluster = Self { folder, name: name.to_owned(), binaries, state };
         if let Err(error) = cluster.bring_up(shape).await {
             let logs = cluster.log_tails();
@@ -90,9 +100,9 @@ impl Cluster {
     pub fn delete(self) -> Result<()> {
         let kubelets = self.state.nodes.iter().filter_map(|node| node.kubelet);
         let executors: Vec<Process> = kubelets.clone().flat_map(Process::children).collect();
-        for process in
-            executors.iter().copied().chain(kubelets).chain(self.state.reconciler).chain(self.state.apiserver)
-        {
+        let reconcilers = self.state.reconcilers.iter().filter_map(|reconciler| reconciler.process);
+        let agents = executors.iter().copied().chain(kubelets).chain(self.state.hollow.iter().copied());
+        for process in agents.chain(reconcilers).chain(self.state.apiserver) {
             process.end(END_GRACE)?;
         }
         fs::remove_dir_all(&self.folder).with_context(|| format!("removing {}", self.folder.display()))

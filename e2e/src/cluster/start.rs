@@ -5,7 +5,7 @@ use std::{fs, net::TcpListener, process::Command, time::Duration};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1;
 use kube::{
-    Api, ResourceExt,
+    Api, Client, ResourceExt,
     api::{ObjectMeta, PostParams},
 };
 use schemas::{Token, TokenSpec, token::Role};
@@ -19,7 +19,7 @@ const API_SERVER_TIME: Duration = Duration::from_secs(15);
 const NODE_TIME: Duration = Duration::from_secs(20);
 
 /// A TCP port of 127.0.0.1 that nobody listens on now.
-pub(super) fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("finding a free port")?;
     Ok(listener.local_addr()?.port())
 }
@@ -28,7 +28,7 @@ impl Cluster {
     pub(super) async fn bring_up(&mut self, shape: Shape) -> Result<()> {
         self.save()?;
         self.start_apiserver().await?;
-        self.start_reconciler()?;
+        self.add_reconciler(&[])?;
         self.push_builtin_tasks()?;
         for _ in 0..shape.nodes {
             self.start_new_node(shape.slots).await?;
@@ -63,13 +63,6 @@ impl Cluster {
         .await
     }
 
-    fn start_reconciler(&mut self) -> Result<()> {
-        let mut command = Command::new(self.binaries.program("pd-reconciler"));
-        command.arg("--kubeconfig").arg(self.folder.join("apiserver/reconciler.kubeconfig"));
-        self.state.reconciler = Some(Process::start(&mut command, &self.log("reconciler"))?);
-        self.save()
-    }
-
     fn push_builtin_tasks(&self) -> Result<()> {
         for component in self.binaries.tasks()? {
             let pushed = self.pdctl().arg("push").arg(&component).output().context("running pdctl push")?;
@@ -84,29 +77,17 @@ impl Cluster {
         let folder = self.folder.join(&name);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let token_file = self.folder.join(format!("{name}.token"));
-        fs::write(&token_file, self.join_token().await?)
+        fs::write(&token_file, join_token(&self.client().await?).await?)
             .with_context(|| format!("writing {}", token_file.display()))?;
         self.state.nodes.push(Node { name, slots, metrics_port: free_port()?, kubelet: None, paused: false });
         self.start_kubelet(self.state.nodes.len() - 1)
     }
 
-    /// A token with which one node may join once.
-    async fn join_token(&self) -> Result<String> {
-        let mut token = Token::new("", TokenSpec { role: Role::Join, namespace: None, ttl: None });
-        token.metadata = ObjectMeta { generate_name: Some("join-".to_owned()), ..ObjectMeta::default() };
-        let tokens: Api<Token> = Api::all(self.client().await?);
-        let created = tokens.create(&PostParams::default(), &token).await.context("creating a join token")?;
-        created.status.and_then(|status| status.token).with_context(|| "the API server answered no token".to_owned())
-    }
-
     pub(super) fn start_kubelet(&mut self, position: usize) -> Result<()> {
         let node = &self.state.nodes[position];
-        let hash = fs::read_to_string(self.folder.join("apiserver/ca.hash")).context("reading the CA's hash")?;
-        let mut command = Command::new(self.binaries.program("pd-kubelet"));
+        let mut command = self.kubelet_command()?;
         command
-            .arg("--server")
-            .arg(format!("https://127.0.0.1:{}", self.state.port))
-            .args(["--ca-hash", hash.trim(), "--name", &node.name])
+            .args(["--name", &node.name])
             .arg("--token-file")
             .arg(self.folder.join(format!("{}.token", node.name)))
             .arg("--data-dir")
@@ -133,8 +114,17 @@ impl Cluster {
     }
 }
 
+/// A token with which one node may join once.
+pub(super) async fn join_token(client: &Client) -> Result<String> {
+    let mut token = Token::new("", TokenSpec { role: Role::Join, namespace: None, ttl: None });
+    token.metadata = ObjectMeta { generate_name: Some("join-".to_owned()), ..ObjectMeta::default() };
+    let tokens: Api<Token> = Api::all(client.clone());
+    let created = tokens.create(&PostParams::default(), &token).await.context("creating a join token")?;
+    created.status.and_then(|status| status.token).context("the API server answered no token")
+}
+
 /// True when a Node's condition Ready is True.
-fn is_ready(node: &v1::Node) -> bool {
+pub(super) fn is_ready(node: &v1::Node) -> bool {
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     node.uid().is_some()
         && conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")

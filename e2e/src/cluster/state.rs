@@ -20,10 +20,27 @@ pub struct State {
     pub port: u16,
     /// The API server, unless it was killed.
     pub apiserver: Option<Process>,
-    /// The reconciler.
-    pub reconciler: Option<Process>,
+    /// The reconcilers, of which one leads.
+    #[serde(default)]
+    pub reconcilers: Vec<Reconciler>,
     /// The nodes, in the order of their numbers.
     pub nodes: Vec<Node>,
+    /// Processes with many pretended nodes each.
+    #[serde(default)]
+    pub hollow: Vec<Process>,
+}
+
+/// One reconciler.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reconciler {
+    /// `reconciler-0`, `reconciler-1`, ...
+    pub name: String,
+    /// Its flags beside those that every one gets.
+    pub arguments: Vec<String>,
+    /// Port of its metrics on 127.0.0.1.
+    pub metrics_port: u16,
+    /// Its process, unless it was killed.
+    pub process: Option<Process>,
 }
 
 /// One node.
