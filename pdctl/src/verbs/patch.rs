@@ -105,9 +105,8 @@ mod tests {
         let merge = parse("-p", "{spec: {parallelism: 8}}", Form::Merge).expect("a patch");
         assert_eq!(merge, json!({"spec": {"parallelism": 8}}));
         assert!(parse("-p", "[{op: remove, path: /spec/x}]", Form::Json).is_ok());
-        let exit_code = |text, form| parse("-p", text, form).err().map(|error| error.exit_code());
-        assert_eq!(exit_code("[1]", Form::Merge), Some(2));
-        assert_eq!(exit_code("{a: 1}", Form::Json), Some(2));
-        assert_eq!(exit_code("{a: [", Form::Merge), Some(1));
+        assert!(matches!(parse("-p", "[1]", Form::Merge), Err(Error::Usage { .. })));
+        assert!(matches!(parse("-p", "{a: 1}", Form::Json), Err(Error::Usage { .. })));
+        assert!(matches!(parse("-p", "{a: [", Form::Merge), Err(Error::Invalid { .. })));
     }
 }
