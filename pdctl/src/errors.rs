@@ -154,9 +154,20 @@ impl Error {
 
     /// The process's exit code; see `EXIT_CODES`.
     pub(crate) fn exit_code(&self) -> u8 {
+        // One step, not recursion: rustc 1.95 compiles a function that ends in `itself().max(2)` so that its answers
+        // compare as at least 2, which made a 1 unequal to 1 in release builds.
+        match self {
+            Self::Elevated(error) => error.plain_exit_code().max(2),
+            error => error.plain_exit_code(),
+        }
+    }
+
+    /// The exit code where 1 has no other meaning.
+    fn plain_exit_code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
-            Self::Elevated(error) => error.exit_code().max(2),
+            // An elevated failure is never elevated again.
+            Self::Elevated(_) => 2,
             Self::Program { code, .. } => *code,
             Self::Differing
             | Self::File { .. }

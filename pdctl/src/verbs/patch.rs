@@ -105,8 +105,8 @@ mod tests {
         let merge = parse("-p", "{spec: {parallelism: 8}}", Form::Merge).expect("a patch");
         assert_eq!(merge, json!({"spec": {"parallelism": 8}}));
         assert!(parse("-p", "[{op: remove, path: /spec/x}]", Form::Json).is_ok());
-        assert!(matches!(parse("-p", "[1]", Form::Merge), Err(Error::Usage { .. })));
-        assert!(matches!(parse("-p", "{a: 1}", Form::Json), Err(Error::Usage { .. })));
-        assert!(matches!(parse("-p", "{a: [", Form::Merge), Err(Error::Invalid { .. })));
+        assert_eq!(parse("-p", "[1]", Form::Merge).map_err(|error| error.exit_code()), Err(2));
+        assert_eq!(parse("-p", "{a: 1}", Form::Json).map_err(|error| error.exit_code()), Err(2));
+        assert_eq!(parse("-p", "{a: [", Form::Merge).map_err(|error| error.exit_code()), Err(1));
     }
 }
