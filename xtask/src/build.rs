@@ -18,8 +18,7 @@ pub(crate) fn run() -> Result<()> {
     build(&[])
 }
 
-/// Builds the tests as well. What tests depend on turns on features of what programs depend on: built apart, the
-/// largest crates would be built twice.
+/// Builds the tests as well.
 pub(crate) fn run_with_tests() -> Result<()> {
     build(&["--all-targets"])
 }

@@ -18,8 +18,8 @@ pub(crate) struct Options {
     arguments: Vec<String>,
 }
 
-/// Builds what the tests build, so that nothing is built twice, and runs it.
+/// Builds everything and runs it.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    build::run_with_tests()?;
+    build::run()?;
     run_command(Command::new(programs()?.join("pd-sim")).args(&options.arguments))
 }
