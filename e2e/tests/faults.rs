@@ -16,11 +16,11 @@ fn succeeded(job: &Job) -> u64 {
 }
 
 /// Renders a picture with many small tiles, which gives every index a different output. Nothing is copied: an
-/// attempt beyond one an index is then work that was done again.
+/// attempt beyond one an index is then work that was done again. Nothing is taken from an earlier job either.
 fn start_job(scenario: &Scenario, name: &str) -> Result<()> {
     let manifest = format!(
-        "apiVersion: processdistro.dev/v1\nkind: Job\nmetadata: {{name: {name}}}\nspec:\n  speculation: {{enabled: \
-         false}}\n  task:\n    name: mandelbrot\n    params: {{width: 1200, height: 800, maxIterations: 20000, tileSize: \
+        "apiVersion: processdistro.dev/v1\nkind: Job\nmetadata: {{name: {name}}}\nspec:\n  cache: false\n  speculation: \
+         {{enabled: false}}\n  task:\n    name: mandelbrot\n    params: {{width: 1200, height: 800, maxIterations: 20000, tileSize: \
          26, output: counts}}\n"
     );
     let file = scenario.write(&format!("{name}.yaml"), manifest)?;

@@ -167,6 +167,9 @@ impl Controller {
     fn settle(&mut self, outcome: Outcome) {
         let now = self.clock.now();
         self.is_stale |= !outcome.written.is_empty();
+        for entry in &outcome.broken {
+            self.is_stale |= self.view.found_broken(entry);
+        }
         outcome.written.into_iter().for_each(|written| self.view.wrote(written));
         outcome.events.into_iter().for_each(|event| self.recorder.record(now, event));
         for uid in outcome.refused {

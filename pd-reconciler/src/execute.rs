@@ -19,7 +19,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use pd_plan::{Action, Event, Plan};
-use schemas::{Assignment, Job, JobStatus, well_known};
+use schemas::{Assignment, CachedResult, Job, JobStatus, well_known};
 use serde_json::json;
 
 use crate::{
@@ -47,6 +47,8 @@ pub(crate) struct Outcome {
     pub(crate) failures: u64,
     /// UIDs of jobs and nodes of which a write was refused: trying again at once cannot help.
     pub(crate) refused: BTreeSet<String>,
+    /// CachedResults that name artifacts which are gone.
+    pub(crate) broken: Vec<Arc<CachedResult>>,
     /// Events whose writes succeeded.
     pub(crate) events: Vec<Event>,
 }
@@ -80,7 +82,9 @@ pub(crate) async fn execute(client: &Client, view: &View, plan: Plan, now: Times
     for action in plan.actions {
         match action {
             Action::EmitEvent(event) => events.push(event),
-            Action::ReplaceAssignment { withdraws: true, .. } | Action::DeleteAssignment(_) => {
+            Action::ReplaceAssignment { withdraws: true, .. }
+            | Action::DeleteAssignment(_)
+            | Action::UseCachedResult { .. } => {
                 first.push(Call::new(action));
             }
             _ => second.push(Call::new(action)),
@@ -120,6 +124,9 @@ impl Call {
             Action::DeleteJob(_) => "delete_job",
             Action::ExplainNode { .. } => "explain_node",
             Action::SetNodeReady { .. } => "node_ready",
+            Action::UseCachedResult { .. } => "use_cached_result",
+            Action::WriteCachedResult(_) => "write_cached_result",
+            Action::DropCachedResult(_) => "drop_cached_result",
             Action::EmitEvent(_) => "event",
         };
         let told = action.to_string().chars().take(TOLD_CHARS_MAX).collect();
@@ -140,6 +147,12 @@ fn take(
             outcome.written.push(written);
             "ok"
         }
+        Err(error) if names_what_is_gone(&call.action, &error).is_some() => {
+            tracing::warn!(action = call.told, "what was cached is gone; it is computed anew");
+            outcome.broken.extend(names_what_is_gone(&call.action, &error));
+            spoilt.extend(call.uid);
+            "broken"
+        }
         Err(error) if is_conflict(&error) => {
             tracing::debug!(action = call.told, %error, "somebody wrote before us; planning anew");
             outcome.conflicts += 1;
@@ -156,6 +169,16 @@ fn take(
             spoilt.extend(call.uid);
             "error"
         }
+    }
+}
+
+/// The CachedResult that was refused because an artifact that it names is gone.
+fn names_what_is_gone(action: &Action, error: &WriteError) -> Option<Arc<CachedResult>> {
+    match (action, error) {
+        (Action::UseCachedResult { entry, .. }, WriteError::Refused(kube::Error::Api(status))) => {
+            (status.code == 422).then(|| Arc::clone(entry))
+        }
+        _ => None,
     }
 }
 
@@ -201,6 +224,18 @@ async fn write(client: &Client, view: &View, action: &Action, now: Timestamp) ->
         }
         Action::ExplainNode { node, uid, reason } => explain_node(client, node, uid, reason.as_deref()).await,
         Action::SetNodeReady { node, uid, ready } => set_node_ready(client, view, node, uid, *ready, now).await,
+        Action::UseCachedResult { entry, at, .. } => {
+            let name = entry.metadata.name.as_deref().unwrap_or_default();
+            let patch = json!({"metadata": {"uid": entry.metadata.uid}, "spec": {"lastUsed": at}});
+            let used = timed(cached_results(client, entry).patch(name, &patching(), &Patch::Merge(patch))).await?;
+            Ok(Written::CachedResult(Box::new(used)))
+        }
+        Action::WriteCachedResult(entry) => write_cached_result(client, entry).await,
+        Action::DropCachedResult(entry) => {
+            let name = entry.metadata.name.as_deref().unwrap_or_default();
+            timed(cached_results(client, entry).delete(name, &only(&entry.metadata, None))).await?;
+            Ok(Written::NoCachedResult(Arc::clone(entry)))
+        }
         Action::EmitEvent(_) => Err(WriteError::Gone),
     }
 }
@@ -208,6 +243,22 @@ async fn write(client: &Client, view: &View, action: &Action, now: Timestamp) ->
 fn assignments(client: &Client, assignment: &Assignment) -> Api<Assignment> {
     let namespace = assignment.metadata.namespace.as_deref().unwrap_or("default");
     Api::namespaced(client.clone(), namespace)
+}
+
+fn cached_results(client: &Client, entry: &CachedResult) -> Api<CachedResult> {
+    Api::namespaced(client.clone(), entry.metadata.namespace.as_deref().unwrap_or("default"))
+}
+
+/// Replaces the version that it was decided on, if there was one.
+async fn write_cached_result(client: &Client, entry: &CachedResult) -> Result<Written, WriteError> {
+    let api = cached_results(client, entry);
+    let written = if entry.metadata.resource_version.is_some() {
+        let name = entry.metadata.name.as_deref().unwrap_or_default();
+        timed(api.replace(name, &parameters(), entry)).await?
+    } else {
+        timed(api.create(&parameters(), entry)).await?
+    };
+    Ok(Written::CachedResult(Box::new(written)))
 }
 
 fn jobs(client: &Client, job: &Job) -> Api<Job> {
@@ -223,8 +274,7 @@ fn only(metadata: &ObjectMeta, resource_version: Option<String>) -> DeleteParams
 async fn explain_node(client: &Client, name: &str, uid: &str, reason: Option<&str>) -> Result<Written, WriteError> {
     let patch = json!({"metadata": {"uid": uid, "annotations": {well_known::ANNOTATION_IDLE_REASON: reason}}});
     let api: Api<Node> = Api::all(client.clone());
-    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-    let answer = timed(api.patch(name, &parameters, &Patch::Merge(patch))).await?;
+    let answer = timed(api.patch(name, &patching(), &Patch::Merge(patch))).await?;
     Ok(Written::Node(Box::new(answer)))
 }
 
@@ -272,6 +322,10 @@ fn ready_condition(ready: bool, now: Timestamp) -> NodeCondition {
 
 fn parameters() -> PostParams {
     PostParams { dry_run: false, field_manager: Some(FIELD_MANAGER.into()) }
+}
+
+fn patching() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() }
 }
 
 /// No call may hold the loop for ever.

@@ -65,6 +65,7 @@ struct Own {
     steals: Counter,
     stolen_indexes: Counter,
     copied_indexes: Counter,
+    cached_indexes: Counter,
     nodes_lost: Counter,
     writes: Family<WriteLabels, Counter>,
     jobs: Family<StateLabel, Gauge>,
@@ -120,6 +121,7 @@ impl Metrics {
             steals: Counter::default(),
             stolen_indexes: Counter::default(),
             copied_indexes: Counter::default(),
+            cached_indexes: Counter::default(),
             nodes_lost: Counter::default(),
             writes: Family::default(),
             jobs: Family::default(),
@@ -149,6 +151,7 @@ impl Metrics {
         self.own.steals.inc_by(counts.steals);
         self.own.stolen_indexes.inc_by(counts.stolen_indexes);
         self.own.copied_indexes.inc_by(counts.copied_indexes);
+        self.own.cached_indexes.inc_by(counts.cached_indexes);
         self.own.nodes_lost.inc_by(counts.nodes_lost);
     }
 
@@ -230,6 +233,8 @@ impl Own {
         r.register("stolen_indexes", "Indexes recalled from busy nodes", self.stolen_indexes.clone());
         let copied = "Indexes given to a second node because the first is stuck with them";
         r.register("copied_indexes", copied, self.copied_indexes.clone());
+        let cached = "Indexes taken over from earlier jobs instead of being computed";
+        r.register("cached_indexes", cached, self.cached_indexes.clone());
         r.register("nodes_lost", "Nodes found lost", self.nodes_lost.clone());
         r.register("writes", "Writes to the API server, by kind and result", self.writes.clone());
         r.register("jobs", "Jobs by state", self.jobs.clone());

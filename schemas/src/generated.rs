@@ -8,15 +8,23 @@ use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
 use crate::{
-    Assignment, Job, ManifestSource, Queue, Subtask, Task, Token, configuration,
+    Assignment, CachedResult, Job, ManifestSource, Queue, Subtask, Task, Token, configuration,
     validation::structural,
     well_known::{GROUP, VERSION},
 };
 
 /// Every generated file: its path below `schemas/json`, and what it holds.
 pub fn files() -> Vec<(String, String)> {
-    let definitions =
-        [Job::crd(), Task::crd(), Assignment::crd(), Subtask::crd(), Queue::crd(), ManifestSource::crd(), Token::crd()];
+    let definitions = [
+        Job::crd(),
+        Task::crd(),
+        Assignment::crd(),
+        Subtask::crd(),
+        Queue::crd(),
+        CachedResult::crd(),
+        ManifestSource::crd(),
+        Token::crd(),
+    ];
     let mut files: Vec<_> = definitions.iter().map(crd_file).collect();
     files.extend(
         ["Job", "Task", "Queue", "Token"].into_iter().filter_map(|kind| Some((name_of(kind), editor_schema(kind)?))),

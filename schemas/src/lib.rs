@@ -7,6 +7,7 @@
 #![allow(clippy::duplicated_attributes, reason = "kube's printcolumn repeats keys such as `type_` by design")]
 
 pub mod assignment;
+pub mod cached_result;
 pub mod condition;
 pub mod configuration;
 pub mod digest;
@@ -27,6 +28,7 @@ pub mod validation;
 pub mod well_known;
 
 pub use assignment::{Assignment, AssignmentSpec, AssignmentStatus};
+pub use cached_result::{CachedResult, CachedResultSpec};
 pub use condition::Condition;
 pub use digest::Digest;
 pub use index_set::IndexSet;

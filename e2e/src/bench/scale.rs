@@ -191,7 +191,8 @@ fn job(load: &Load<'_>, number: u64) -> Result<Job> {
         "apiVersion": "processdistro.dev/v1",
         "kind": "Job",
         "metadata": {"name": format!("{}-{number}", load.prefix)},
-        "spec": {"task": {"name": "noop", "params": params}},
+        // Jobs of the same size are the same work.
+        "spec": {"task": {"name": "noop", "params": params}, "cache": false},
     });
     serde_json::from_value(job).context("a job of the benchmark")
 }

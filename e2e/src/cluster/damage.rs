@@ -1,7 +1,10 @@
 //! Damaging a cluster on purpose, and mending it.
 
+use std::fs;
+
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
+use schemas::Digest;
 
 use super::Cluster;
 use crate::process::Process;
@@ -52,6 +55,13 @@ impl Cluster {
             process.kill()?;
         }
         self.start_apiserver().await
+    }
+
+    /// Deletes an artifact from the API server's disk, as a disk that forgets.
+    pub fn lose_artifact(&self, digest: &Digest) -> Result<()> {
+        let hex = digest.hex();
+        let path = self.folder.join("apiserver/artifacts/sha256").join(&hex[..2]).join(&hex);
+        fs::remove_file(&path).with_context(|| format!("deleting {}", path.display()))
     }
 
     fn signal_node(&mut self, node: &str, signal: Signal, paused: bool) -> Result<()> {

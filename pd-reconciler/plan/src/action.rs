@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
-use schemas::{Assignment, Job, JobStatus};
+use schemas::{Assignment, CachedResult, Job, JobStatus};
 
 use crate::{
     rates::History,
@@ -45,6 +45,8 @@ pub struct Counts {
     pub steals: u64,
     /// Indexes recalled so.
     pub stolen_indexes: u64,
+    /// Indexes taken over from earlier jobs.
+    pub cached_indexes: u64,
     /// Indexes given to a second node because the first is stuck with them.
     pub copied_indexes: u64,
 }
@@ -74,6 +76,20 @@ pub enum Action {
         /// Why; none: it is busy, and the explanation goes.
         reason: Option<String>,
     },
+    /// Say that a job takes a CachedResult over. It is refused when an artifact that it names is gone: then nothing
+    /// else of the job may be written, and the CachedResult is broken.
+    UseCachedResult {
+        /// What is taken over.
+        entry: Arc<CachedResult>,
+        /// When.
+        at: Timestamp,
+        /// UID of the job.
+        job_uid: String,
+    },
+    /// Create a CachedResult, or replace one.
+    WriteCachedResult(Box<CachedResult>),
+    /// Delete a CachedResult.
+    DropCachedResult(Arc<CachedResult>),
     /// Replace a job's status.
     WriteJobStatus {
         /// The job it was decided on.
@@ -157,7 +173,7 @@ impl Plan {
 }
 
 impl Action {
-    /// UID of the job or, for what is about a node alone, of the node.
+    /// UID of the job; of the node or the name of the CachedResult for what is about that alone.
     pub fn uid(&self) -> Option<&str> {
         match self {
             Self::CreateAssignment(assignment)
@@ -165,6 +181,9 @@ impl Action {
             | Self::DeleteAssignment(assignment) => Some(&assignment.spec.job.uid),
             Self::WriteJobStatus { job, .. } | Self::DeleteJob(job) => job.metadata.uid.as_deref(),
             Self::SetNodeReady { uid, .. } | Self::ExplainNode { uid, .. } => Some(uid),
+            Self::UseCachedResult { job_uid, .. } => Some(job_uid),
+            Self::WriteCachedResult(entry) => entry.metadata.name.as_deref(),
+            Self::DropCachedResult(entry) => entry.metadata.name.as_deref(),
             Self::EmitEvent(event) => Some(event.about.uid()),
         }
     }
@@ -207,6 +226,9 @@ impl fmt::Display for Action {
                 write!(f, "delete {} on {}", assignment.spec.job.name, assignment.spec.node_name)
             }
             Self::DeleteJob(job) => write!(f, "delete job {}", job.metadata.name.as_deref().unwrap_or_default()),
+            Self::UseCachedResult { entry, .. } => write!(f, "use cached {}", ToldCached(entry)),
+            Self::WriteCachedResult(entry) => write!(f, "cache {}", ToldCached(entry)),
+            Self::DropCachedResult(entry) => write!(f, "drop cached {}", ToldCached(entry)),
             Self::ExplainNode { node, reason, .. } => {
                 write!(
                     f,
@@ -259,6 +281,26 @@ impl fmt::Display for Told<'_> {
     }
 }
 
+/// One line that says what is cached.
+struct ToldCached<'a>(&'a CachedResult);
+
+impl fmt::Display for ToldCached<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spec = &self.0.spec;
+        write!(f, "{} by {}:", &spec.key.hex()[..6], spec.job)?;
+        for segment in &spec.outputs.segments {
+            write!(f, " {}:[{}]", &segment.digest.hex()[..6], segment.indexes)?;
+        }
+        if !spec.outputs.found.is_empty() {
+            write!(f, " found=[{}]", spec.outputs.found)?;
+        }
+        if let Some(merged) = &spec.outputs.merged {
+            write!(f, " merged=[{}]", merged.indexes)?;
+        }
+        write!(f, " of {}", spec.layout.subtasks)
+    }
+}
+
 /// One line that says what a job's status says.
 struct ToldStatus<'a>(&'a JobStatus);
 
@@ -270,6 +312,9 @@ impl fmt::Display for ToldStatus<'_> {
         write!(f, " total={} succeeded={}", counts.total, counts.succeeded)?;
         write!(f, " failed={} running={} pending={}", counts.failed, counts.running, counts.pending)?;
         write!(f, " completed=[{}] failed=[{}]", status.completed_indexes, status.failed_indexes)?;
+        if let Some(cached) = &status.cached {
+            write!(f, " cached={}", cached.count)?;
+        }
         if !status.found.is_empty() {
             write!(f, " found=[{}]", status.found)?;
         }

@@ -1,14 +1,14 @@
 //! Applied: what the snapshot would be if every action of a plan succeeded. For tests, simulations and the
 //! checker of plans; the shell applies plans to the real API instead.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
-use schemas::Assignment;
+use schemas::{Assignment, CachedResult};
 
 use crate::{
     action::{Action, Plan},
-    snapshot::{JobFacts, Readiness, Snapshot},
+    snapshot::{CacheFacts, CacheKey, JobFacts, Readiness, Snapshot},
 };
 
 /// The snapshot after `plan`.
@@ -41,6 +41,15 @@ pub fn apply(snapshot: &Snapshot, plan: &Plan) -> Snapshot {
                     node.idle_reason.clone_from(reason);
                 }
             }
+            Action::UseCachedResult { entry, at, .. } => {
+                let mut used = (**entry).clone();
+                used.spec.last_used = *at;
+                put_cached(&mut after, used);
+            }
+            Action::WriteCachedResult(entry) => put_cached(&mut after, (**entry).clone()),
+            Action::DropCachedResult(entry) => {
+                change_cached(&mut after, |entries| drop(entries.remove(&cache_key(entry))));
+            }
             Action::EmitEvent(_) => {}
         }
     }
@@ -56,6 +65,21 @@ pub fn apply(snapshot: &Snapshot, plan: &Plan) -> Snapshot {
 
 fn job_of<'a>(snapshot: &'a mut Snapshot, uid: Option<&str>) -> Option<&'a mut JobFacts> {
     snapshot.jobs.iter_mut().find(|facts| facts.job.metadata.uid.as_deref() == uid)
+}
+
+fn cache_key(entry: &CachedResult) -> CacheKey {
+    (entry.metadata.namespace.clone().unwrap_or_default(), entry.metadata.name.clone().unwrap_or_default())
+}
+
+fn put_cached(snapshot: &mut Snapshot, entry: CachedResult) {
+    change_cached(snapshot, |entries| drop(entries.insert(cache_key(&entry), Arc::new(entry))));
+}
+
+fn change_cached(snapshot: &mut Snapshot, change: impl FnOnce(&mut BTreeMap<CacheKey, Arc<CachedResult>>)) {
+    let mut entries = snapshot.cache.entries().clone();
+    change(&mut entries);
+    let broken = snapshot.cache.broken().iter().filter(|key| entries.contains_key(*key)).cloned().collect();
+    snapshot.cache = Arc::new(CacheFacts::new(entries, broken));
 }
 
 fn create(snapshot: &mut Snapshot, assignment: &Assignment) {

@@ -67,7 +67,7 @@ impl Losses {
 
 /// Writes the figures into `status`; its counts and conditions are set already.
 ///
-/// - throughput = accepted indexes ÷ running phase
+/// - throughput = accepted indexes, without those that were taken over ÷ running phase
 /// - efficiency = lower bound of the makespan ÷ makespan so far. The makespan so far is the running phase:
 ///   from Planned to SuccessCriteriaMet or FailureTarget, or to now. The lower bound is the slot-seconds that
 ///   went into accepted indexes ÷ the job's slots (those of every node that ran some of it or may take more,
@@ -84,10 +84,12 @@ pub(crate) fn figure(work: &mut Work<'_>, nodes: &Nodes<'_>, now: Timestamp, sta
     if end.is_some() {
         work.memory.losses = work.memory.losses.until(now, Idle::default());
     }
-    if makespan <= 0.0 || status.subtasks.succeeded == 0 {
+    let taken_over = status.cached.as_ref().map_or(0, |cached| cached.count);
+    let computed = status.subtasks.succeeded.saturating_sub(taken_over);
+    if makespan <= 0.0 || computed == 0 {
         return;
     }
-    status.throughput = Some(rounded(status.subtasks.succeeded as f64 / makespan));
+    status.throughput = Some(rounded(computed as f64 / makespan));
     let capacity = makespan * f64::from(slots(work, nodes).max(1));
     let (useful, wasted) = busy(work);
     let efficiency = (useful / capacity).min(1.0);

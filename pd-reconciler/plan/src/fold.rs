@@ -36,8 +36,7 @@ pub(crate) struct Fold {
 /// Folds the reports of every job, and settles the grants by what came out.
 pub(crate) fn reports(jobs: &mut [Work<'_>]) {
     for work in jobs.iter_mut() {
-        let layout = work.layout.clone();
-        fold(work, layout.as_ref());
+        one(work);
         if work.stage == Stage::Finished {
             work.drafts.iter_mut().for_each(Draft::stop);
         } else {
@@ -46,14 +45,23 @@ pub(crate) fn reports(jobs: &mut [Work<'_>]) {
     }
 }
 
+/// Folds the reports of one job.
+pub(crate) fn one(work: &mut Work<'_>) {
+    let layout = work.layout.clone();
+    fold(work, layout.as_ref());
+}
+
 fn fold(work: &mut Work<'_>, layout: Option<&Layout>) {
     let all = layout.map_or_else(IndexSet::new, |layout| IndexSet::first(layout.subtasks));
     work.drafts.iter_mut().for_each(|draft| read(draft, &all));
-    let done = accept(&mut work.drafts);
+    let taken_over = work.cached.as_ref().map(|cached| &cached.outputs);
+    let done = accept(&mut work.drafts, &taken_over.map_or_else(IndexSet::new, |outputs| &outputs.indexes() & &all));
     let outstanding = claim(&mut work.drafts, &all, &done);
     let limit = work.job.spec.backoff_limit_per_index;
     let permanent = failure_policy::hopeless(work.job, &work.drafts);
-    let mut fold = Fold { found: found(&work.drafts, layout), all, done, outstanding, ..Fold::default() };
+    let mut found = found(&work.drafts, layout);
+    taken_over.into_iter().for_each(|outputs| found |= &outputs.found);
+    let mut fold = Fold { found, all, done, outstanding, ..Fold::default() };
     fold.retries = work.drafts.iter().map(granted_retries).sum();
     let mut unowned = &(&fold.all - &fold.done) - &fold.outstanding;
     for (attempt, failed) in failures_by_attempt(&work.drafts).into_iter().rev() {
@@ -85,9 +93,10 @@ fn read(draft: &mut Draft<'_>, all: &IndexSet) {
     draft.failed.values_mut().for_each(|failed| *failed -= &completed);
 }
 
-/// Decides whose output of each index counts: first those whose node it was granted to, then the others.
-fn accept(drafts: &mut [Draft<'_>]) -> IndexSet {
-    let mut done = IndexSet::new();
+/// Decides whose output of each index counts: first what was taken over, then those whose node it was granted to,
+/// then the others.
+fn accept(drafts: &mut [Draft<'_>], taken_over: &IndexSet) -> IndexSet {
+    let mut done = taken_over.clone();
     for draft in drafts.iter_mut() {
         let granted: IndexSet = draft.grants.values().flat_map(IndexSet::ranges).collect();
         draft.accepted = &(&draft.completed & &granted) - &done;

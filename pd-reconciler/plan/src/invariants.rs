@@ -49,13 +49,15 @@ impl Checked<'_> {
         self.nodes.iter().find(|node| node.uid == assignment.spec.node_uid)
     }
 
-    /// The indexes whose output some node has delivered.
+    /// The indexes whose output some node has delivered, or that were taken over.
     fn done(&self) -> IndexSet {
+        let cached = self.after.job.status.iter().filter_map(|status| status.cached.as_ref());
+        let taken_over = cached.fold(IndexSet::new(), |all, cached| &all | &cached.outputs.indexes());
         self.before
             .assignments
             .iter()
             .filter_map(|a| a.status.as_ref())
-            .fold(IndexSet::new(), |done, status| &done | &status.completed())
+            .fold(taken_over, |done, status| &done | &status.completed())
     }
 
     /// What is given out is neither done nor beyond the job, goes to nodes that take work, and fits them.

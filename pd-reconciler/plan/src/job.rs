@@ -7,7 +7,7 @@ use schemas::{
     Assignment, AssignmentSpec, Digest, IndexSet, Job,
     assignment::{Grant, JobRef, MergeOrder, MergeReport, PlanReport, Work as WorkSpec},
     condition,
-    job::{JobResult, Layout, Waiting, conditions},
+    job::{CacheUse, JobResult, Layout, Waiting, conditions},
 };
 
 use crate::{
@@ -30,6 +30,8 @@ pub(crate) struct Work<'a> {
     /// In the order of creation: earlier ones keep what two claim.
     pub(crate) drafts: Vec<Draft<'a>>,
     pub(crate) layout: Option<Layout>,
+    /// What was taken over from an earlier job, as its status says or as this plan has it.
+    pub(crate) cached: Option<CacheUse>,
     pub(crate) fold: Fold,
     pub(crate) stage: Stage,
     pub(crate) memory: Memory,
@@ -142,6 +144,11 @@ impl<'a> Work<'a> {
         started.is_some() || self.layout.is_some() || !self.drafts.is_empty()
     }
 
+    /// True when it is about to be Failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        matches!(self.stage, Stage::Failing(_))
+    }
+
     /// Notes why nothing of it can be placed.
     pub(crate) fn hold_up(&mut self, why: Waiting, plan: &mut Plan) {
         plan.note(self.about().to_string(), reason(&why), why.message.clone());
@@ -221,6 +228,7 @@ fn bucket_one<'a>(
         by_node,
         drafts: assignments.into_iter().map(|assignment| Draft::of(assignment, nodes)).collect(),
         layout: None,
+        cached: job.status.as_ref().and_then(|status| status.cached.clone()),
         fold: Fold::default(),
         stage: Stage::Planning,
         memory: facts.memory.clone(),

@@ -7,6 +7,7 @@
 mod action;
 mod applied;
 mod backoff;
+mod cache;
 mod copies;
 mod dependencies;
 mod efficiency;
@@ -42,7 +43,8 @@ pub use names::assignment as assignment_name;
 pub use policy::Policy;
 pub use rates::History;
 pub use snapshot::{
-    Cohort, Effect, JobFacts, Memory, NodeFacts, NodeMemory, Progress, QueueFacts, Readiness, Snapshot, Taint,
+    CacheFacts, CacheKey, Cohort, Effect, JobFacts, Memory, NodeFacts, NodeMemory, Progress, QueueFacts, Readiness,
+    Snapshot, Taint,
 };
 pub use ttl::expires_at;
 
@@ -75,17 +77,29 @@ fn decide(snapshot: &Snapshot, now: Timestamp, policy: &Policy) -> Plan {
     ttl::expire(&jobs, snapshot, now, &mut plan);
     idle::explain(&jobs, &nodes, snapshot, now, policy, &mut plan);
     for work in jobs {
-        write(work, &nodes, now, policy, &mut plan);
+        write(work, &nodes, snapshot, now, policy, &mut plan);
     }
+    cache::evict(snapshot, now, policy, &mut plan);
     plan
 }
 
 /// Turns what was decided for one job into writes: what takes away, what gives, what tells.
-fn write(mut work: job::Work<'_>, nodes: &nodes::Nodes<'_>, now: Timestamp, policy: &Policy, plan: &mut Plan) {
+fn write(
+    mut work: job::Work<'_>,
+    nodes: &nodes::Nodes<'_>,
+    snapshot: &Snapshot,
+    now: Timestamp,
+    policy: &Policy,
+    plan: &mut Plan,
+) {
     let mut changes: Vec<Action> = work.drafts.iter().filter_map(|draft| draft.finish(work.job)).collect();
     changes.sort_by_key(|change| !matches!(change, Action::ReplaceAssignment { withdraws: true, .. }));
     let is_settled = changes.is_empty();
     plan.actions.append(&mut changes);
+    let is_ending = matches!(work.stage, job::Stage::Complete(..)) || is_settled && work.is_failing();
+    if is_ending {
+        cache::keep(&work, &snapshot.cache, now, plan);
+    }
     status::write(&mut work, nodes, is_settled, now, policy, plan);
     plan.memories.insert(work.uid().to_owned(), work.memory);
 }

@@ -82,7 +82,9 @@ fn choose<'n, 'a>(work: &Work<'a>, nodes: &'n Nodes<'a>) -> Option<&'n Node<'a>>
 
 /// The canonical outputs: every accepted index once, in the order of its segment's first index.
 fn parts(work: &Work<'_>) -> Vec<Part> {
-    let mut parts = Vec::new();
+    let taken_over = work.cached.iter().flat_map(|cached| &cached.outputs.segments);
+    let mut parts: Vec<Part> =
+        taken_over.map(|segment| Part { segment: segment.digest, indexes: segment.indexes.clone() }).collect();
     for draft in &work.drafts {
         let mut left = draft.accepted.clone();
         for segment in draft.status().iter().flat_map(|status| &status.segments) {

@@ -44,6 +44,12 @@ pub struct Policy {
     /// A node's idleness is explained when the reason has held for so long: nodes between two jobs need no
     /// writes.
     pub explain_after: Duration,
+    /// A CachedResult that no job has used for so long goes, and with it what it names.
+    pub cache_unused_max: Duration,
+    /// CachedResults kept: they are held in memory here, some 10 KiB each.
+    pub cache_entries_max: usize,
+    /// Bytes of artifacts kept for CachedResults.
+    pub cache_bytes_max: u64,
     /// Least time between two writes of one running job's status.
     pub status_interval_min: Duration,
     /// The same for a job that runs for long.
@@ -85,6 +91,9 @@ impl Default for Policy {
             whole_min: 24,
             retry_delay_max: Duration::from_mins(1),
             explain_after: Duration::from_secs(2),
+            cache_unused_max: Duration::from_hours(7 * 24),
+            cache_entries_max: 2_000,
+            cache_bytes_max: 16 << 30,
             status_interval_min: Duration::from_millis(250),
             status_interval_max: Duration::from_secs(5),
         }

@@ -1,9 +1,12 @@
 //! Snapshot: all that the plan knows. Observed by the shell, never fetched on the way.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
-use schemas::{Assignment, IndexSet, Job};
+use schemas::{Assignment, CachedResult, IndexSet, Job};
 
 use crate::{efficiency::Losses, rates::History};
 
@@ -24,6 +27,65 @@ pub struct Snapshot {
     pub finished: Vec<Arc<Job>>,
     /// By node UID: what the last plan wanted remembered; empty after a restart.
     pub node_memories: BTreeMap<String, NodeMemory>,
+    /// What jobs that have ended left for others. Shared by the snapshots that follow each other.
+    pub cache: Arc<CacheFacts>,
+}
+
+/// Namespace and name of a CachedResult.
+pub type CacheKey = (String, String);
+
+/// All CachedResults, with what is asked of all of them together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CacheFacts {
+    entries: BTreeMap<CacheKey, Arc<CachedResult>>,
+    /// Those that name artifacts which are gone.
+    broken: BTreeSet<CacheKey>,
+    bytes: u64,
+    oldest: Option<Timestamp>,
+}
+
+impl CacheFacts {
+    /// Of all CachedResults, `broken` ones among them.
+    pub fn new(entries: BTreeMap<CacheKey, Arc<CachedResult>>, broken: BTreeSet<CacheKey>) -> Self {
+        let bytes = entries.values().map(|entry| entry.spec.bytes).fold(0, u64::saturating_add);
+        let oldest = entries.values().map(|entry| entry.spec.last_used).min();
+        Self { entries, broken, bytes, oldest }
+    }
+
+    /// All of them.
+    pub fn entries(&self) -> &BTreeMap<CacheKey, Arc<CachedResult>> {
+        &self.entries
+    }
+
+    /// Those that name artifacts which are gone.
+    pub fn broken(&self) -> &BTreeSet<CacheKey> {
+        &self.broken
+    }
+
+    /// The one of that name, if its artifacts are there as far as we know.
+    pub(crate) fn whole(&self, key: &CacheKey) -> Option<&Arc<CachedResult>> {
+        self.entries.get(key).filter(|_| !self.broken.contains(key))
+    }
+
+    pub(crate) fn is_broken(&self, entry: &CachedResult) -> bool {
+        let meta = &entry.metadata;
+        let key = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+        self.broken.contains(&key)
+    }
+
+    pub(crate) fn has_broken(&self) -> bool {
+        !self.broken.is_empty()
+    }
+
+    /// Bytes that all of them name.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// When the one was used that was not used for longest.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.oldest
+    }
 }
 
 /// One queue.

@@ -8,7 +8,7 @@ use schemas::{
 
 use crate::{
     action::{Action, Plan},
-    efficiency,
+    cache, efficiency,
     job::{Draft, Stage, Verdict, Work},
     nodes::Nodes,
     policy::{Policy, STATUS_WRITES_PER_AGE},
@@ -34,6 +34,8 @@ pub(crate) fn write(
     set_conditions(work, is_settled, now, &mut new);
     new.observed_generation = work.job.metadata.generation;
     new.task_digest = new.task_digest.or_else(|| Some(work.job.spec.task.digest()));
+    new.cache_key = new.cache_key.or_else(|| cache::key(work));
+    new.cached.clone_from(&work.cached);
     let given = &work.job.spec.task.inputs;
     new.inputs =
         work.inputs.iter().filter(|(name, _)| !given.contains_key(*name)).map(|(n, d)| (n.clone(), *d)).collect();

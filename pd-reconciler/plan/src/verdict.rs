@@ -11,6 +11,7 @@ use schemas::{
 
 use crate::{
     action::Plan,
+    cache,
     dependencies::{Known, Outlook},
     failure_policy,
     job::{Draft, Stage, Verdict, Work},
@@ -28,6 +29,9 @@ pub(crate) fn judge<'a>(jobs: &mut [Work<'a>], snapshot: &'a Snapshot, now: Time
     let mut begun = Begun::count(jobs);
     for work in jobs.iter_mut().filter(|work| work.stage != Stage::Finished) {
         work.stage = stage(work, &known, &mut begun, now, plan);
+        if cache::adopt(work, &snapshot.cache, now, plan) {
+            work.stage = stage(work, &known, &mut begun, now, plan);
+        }
         let is_stopping =
             matches!(work.stage, Stage::Merging(_) | Stage::Complete(..) | Stage::Failing(_) | Stage::Held(_));
         if is_stopping {
@@ -50,7 +54,7 @@ fn stage<'a>(work: &Work<'a>, known: &Known<'_>, begun: &mut Begun<'a>, now: Tim
         return Stage::Failing(verdict);
     }
     let success = stored(work, conditions::SUCCESS_CRITERIA_MET).or_else(|| success(work));
-    if let (Some(verdict), Some(result)) = (&success, merge_result(work)) {
+    if let (Some(verdict), Some(result)) = (&success, merge_result(work).or_else(|| cache::result(work))) {
         return Stage::Complete(verdict.clone(), result);
     }
     if work.job.spec.cancel {

@@ -12,9 +12,10 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use pd_plan::{
-    Effect, History, JobFacts, NodeFacts, NodeMemory, Plan, QueueFacts, Readiness, Snapshot, Taint, expires_at,
+    CacheFacts, Effect, History, JobFacts, NodeFacts, NodeMemory, Plan, QueueFacts, Readiness, Snapshot, Taint,
+    expires_at,
 };
-use schemas::{Assignment, Job, Queue, condition, job::conditions, validation, well_known};
+use schemas::{Assignment, CachedResult, Job, Queue, condition, job::conditions, validation, well_known};
 
 use self::shelf::{Key, Shelf, key};
 pub(crate) use self::watch::{Observed, start};
@@ -31,6 +32,11 @@ pub(crate) struct View {
     assignments: Shelf<Assignment>,
     nodes: Shelf<Node>,
     queues: Shelf<Queue>,
+    cached: Shelf<CachedResult>,
+    /// CachedResults of which the API server said that their artifacts are gone.
+    broken: BTreeSet<Key>,
+    /// What the plan reads of the CachedResults; none when it has to be made anew.
+    cache: Option<Arc<CacheFacts>>,
     leases: Leases,
     /// When each node, by UID, was first seen.
     seen: BTreeMap<String, Timestamp>,
@@ -68,6 +74,9 @@ pub(crate) enum Written {
     Job(Box<Job>),
     Assignment(Box<Assignment>),
     Node(Box<Node>),
+    CachedResult(Box<CachedResult>),
+    /// It was deleted.
+    NoCachedResult(Arc<CachedResult>),
     /// It was deleted.
     NoAssignment(Box<Assignment>),
     /// It was deleted.
@@ -77,7 +86,8 @@ pub(crate) enum Written {
 impl View {
     /// True once everything was listed once: before that absence means nothing.
     pub(crate) fn is_synced(&self) -> bool {
-        self.jobs.is_synced() && self.assignments.is_synced() && self.nodes.is_synced() && self.queues.is_synced()
+        let objects = self.jobs.is_synced() && self.assignments.is_synced();
+        objects && self.nodes.is_synced() && self.queues.is_synced() && self.cached.is_synced()
     }
 
     pub(crate) fn node(&self, name: &str) -> Option<&Arc<Node>> {
@@ -104,6 +114,12 @@ impl View {
                 !changed.is_empty()
             }
             Observed::Queue(event) => !self.queues.take(*event).is_empty(),
+            // No plan waits for one: whoever could use it has begun by now.
+            Observed::CachedResult(event) => {
+                let changed = self.cached.take(*event);
+                self.meet_cached(&changed);
+                false
+            }
             Observed::Leases(at, leases) => self.leases.listed(at, leases, lost_after, &self.nodes),
             Observed::NoLeases => {
                 self.leases.broken();
@@ -135,6 +151,14 @@ impl View {
                     self.node_facts.clear();
                 }
             }
+            Written::CachedResult(entry) => {
+                let changed = self.cached.put(*entry);
+                self.meet_cached(&changed);
+            }
+            Written::NoCachedResult(entry) => {
+                let gone = self.cached.forget(&entry);
+                self.meet_cached(&gone);
+            }
             Written::NoAssignment(assignment) => {
                 let gone = self.assignments.forget(&assignment);
                 self.meet_assignments(&gone);
@@ -144,6 +168,26 @@ impl View {
                 self.meet_jobs(&gone);
             }
         }
+    }
+
+    /// Takes in that the artifacts of a CachedResult are gone. True when that is news.
+    pub(crate) fn found_broken(&mut self, entry: &CachedResult) -> bool {
+        self.cache = None;
+        self.broken.insert(key(entry))
+    }
+
+    /// What was written anew is whole again; what is gone is not broken any more.
+    fn meet_cached(&mut self, changed: &[Arc<CachedResult>]) {
+        for entry in changed {
+            self.cache = None;
+            self.broken.remove(&key(&**entry));
+        }
+    }
+
+    /// What the plan reads of the CachedResults.
+    fn cache(&mut self) -> Arc<CacheFacts> {
+        let made = || Arc::new(CacheFacts::new(self.cached.objects().clone(), self.broken.clone()));
+        Arc::clone(self.cache.get_or_insert_with(made))
     }
 
     fn meet_jobs(&mut self, changed: &[Arc<Job>]) {
@@ -197,6 +241,7 @@ impl View {
         }
         let finished = self.depended_on();
         Snapshot {
+            cache: self.cache(),
             watching_since: self.leases.watching_since(now, lost_after),
             nodes,
             jobs: std::mem::take(&mut self.open).into_values().collect(),

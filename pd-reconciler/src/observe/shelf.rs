@@ -32,6 +32,10 @@ impl<K: Resource + Clone> Shelf<K> {
         self.objects.values()
     }
 
+    pub(crate) fn objects(&self) -> &BTreeMap<Key, Arc<K>> {
+        &self.objects
+    }
+
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
         self.objects.get(&(namespace.to_owned(), name.to_owned()))
     }

@@ -12,7 +12,7 @@ use kube::{
     api::ListParams,
     runtime::{WatchStreamExt as _, utils::Backoff, watcher},
 };
-use schemas::{Assignment, Job, Queue, well_known};
+use schemas::{Assignment, CachedResult, Job, Queue, well_known};
 use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
 
@@ -24,6 +24,7 @@ pub(crate) enum Observed {
     Assignment(Box<watcher::Event<Assignment>>),
     Node(Box<watcher::Event<Node>>),
     Queue(Box<watcher::Event<Queue>>),
+    CachedResult(Box<watcher::Event<CachedResult>>),
     /// All node leases, as listed at a moment of our clock: name and the text of its renewTime.
     Leases(Timestamp, Vec<(String, String)>),
     /// Leases could not be listed.
@@ -52,6 +53,7 @@ pub(crate) fn start(
     tasks.spawn(watch("assignments", connection(), news.clone(), |event| Observed::Assignment(Box::new(event))));
     tasks.spawn(watch("nodes", connection(), news.clone(), |event| Observed::Node(Box::new(event))));
     tasks.spawn(watch("queues", connection(), news.clone(), |event| Observed::Queue(Box::new(event))));
+    tasks.spawn(watch("cachedresults", connection(), news.clone(), |event| Observed::CachedResult(Box::new(event))));
     tasks.spawn(list_leases(connection(), clock, lost_after, news));
     (receiver, tasks)
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, api::ListParams};
-use schemas::{Assignment, Digest, Job};
+use schemas::{Assignment, CachedResult, Digest, Job, JobSpec, cached_result};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::{
@@ -59,6 +60,19 @@ struct Forecast {
     slots: u64,
     /// Subtasks a second, all slots together.
     rate: Option<f64>,
+    /// What it would take over from an earlier job.
+    cached: Option<Cached>,
+}
+
+/// What is kept of the same work.
+#[derive(Debug, PartialEq)]
+struct Cached {
+    /// The job that computed it.
+    job: String,
+    count: u64,
+    total: u64,
+    /// True when not even the merge would run.
+    is_whole: bool,
 }
 
 /// Runs the verb.
@@ -117,9 +131,38 @@ async fn of_item(cluster: &Cluster, item: &Item<'_>, known: &State) -> Result<Pl
     if !item.kind.is_job() {
         return Ok(Planned { name, change, forecast: None, obstacles: Vec::new() });
     }
-    let forecast = forecast(&after, known);
+    let cached = cached(cluster, &after).await?;
+    let forecast = Forecast { cached, ..forecast(&after, known) };
     let obstacles = if forecast.nodes.is_empty() { why::obstacles(&after, &known.nodes) } else { Vec::new() };
     Ok(Planned { name, change, forecast: Some(forecast), obstacles })
+}
+
+/// What an earlier job left of the same work; none for somebody who may not read it.
+async fn cached(cluster: &Cluster, job: &Value) -> Result<Option<Cached>> {
+    let spec = JobSpec::deserialize(&job["spec"]).ok().filter(|spec| spec.cache);
+    let Some(key) = spec.and_then(|spec| cached_result::key(&spec, &spec.task.inputs)) else { return Ok(None) };
+    let namespace = job.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or(&cluster.namespace);
+    let entries: Api<CachedResult> = cluster.api(namespace);
+    match entries.get_opt(&key.hex()).await {
+        Ok(entry) => Ok(entry.map(|entry| Cached::of(&entry))),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+        Err(error) => Err(cluster.failed("cannot look for cached results")(error)),
+    }
+}
+
+impl Cached {
+    fn of(entry: &CachedResult) -> Self {
+        let (spec, total) = (&entry.spec, entry.spec.layout.subtasks);
+        let merged = spec.outputs.merged.as_ref();
+        let is_whole = merged.is_some_and(|merged| merged.indexes.count() == total);
+        Self { job: spec.job.clone(), count: spec.count, total, is_whole }
+    }
+
+    fn render(&self) -> String {
+        let Self { job, count, total, is_whole } = self;
+        let what = if *is_whole { ", and the result: nothing would run" } else { "" };
+        format!("  cache hits: {count} of {total} subtasks, computed by job {job}{what}")
+    }
 }
 
 async fn known(cluster: &Cluster) -> Result<State> {
@@ -150,6 +193,7 @@ fn forecast(job: &Value, known: &State) -> Forecast {
         nodes: open.iter().map(|node| why::name(node).to_owned()).collect(),
         slots: all.min(parallelism),
         rate: rate(&open, &per_slot, all, parallelism),
+        cached: None,
     }
 }
 
@@ -202,6 +246,7 @@ impl Planned {
                 Some(subtasks) => format!("  {}, as a job with the same work had", text::counted(subtasks, "subtask")),
                 None => "  how many subtasks it has is known once its plan call has run".to_owned(),
             });
+            lines.extend(forecast.cached.iter().map(Cached::render));
             if forecast.nodes.is_empty() {
                 lines.push("  no node can take it now".to_owned());
                 lines.extend(self.obstacles.iter().map(|reason| format!("    {reason}")));
@@ -228,7 +273,8 @@ impl Planned {
     fn as_object(&self) -> Value {
         let forecast = self.forecast.as_ref().map(|forecast| {
             let seconds = forecast.rate.zip(forecast.subtasks).map(|(rate, subtasks)| subtasks as f64 / rate);
-            json!({"subtasks": forecast.subtasks, "nodes": forecast.nodes, "slots": forecast.slots,
+            let cached = forecast.cached.as_ref();
+            json!({"cacheHits": cached.map_or(0, |cached| cached.count), "subtasks": forecast.subtasks, "nodes": forecast.nodes, "slots": forecast.slots,
                 "throughput": forecast.rate, "seconds": seconds})
         });
         json!({"kind": "Plan", "metadata": {"name": self.name}, "change": self.change, "forecast": forecast,
@@ -274,6 +320,13 @@ mod tests {
         let job = json!({"spec": {"parallelism": 1, "task": {"module": module, "params": {"count": 7}}}});
         let found = forecast(&job, &known(&module));
         assert_eq!((found.subtasks, found.slots, found.rate), (None, 1, Some(5.0)));
+    }
+
+    #[test]
+    fn hits_are_told_with_the_job_they_come_from() {
+        let cached = |is_whole| Cached { job: "old".to_owned(), count: 7, total: 9, is_whole };
+        assert_eq!(cached(false).render(), "  cache hits: 7 of 9 subtasks, computed by job old");
+        assert!(cached(true).render().ends_with("and the result: nothing would run"));
     }
 
     #[test]

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 pub use placement::{Placement, Resources, Toleration, TolerationOperator};
 pub use policy::{FailureAction, FailurePolicy, FailureRule, RuleOutcome, Speculation, SuccessPolicy, UpdatePolicy};
 pub use sandbox::{Isolation, Sandbox};
-pub use status::{EfficiencyLoss, JobResult, JobStatus, Layout, SubtaskCounts, Waiting, conditions, waiting};
+pub use status::{CacheUse, EfficiencyLoss, JobResult, JobStatus, Layout, SubtaskCounts, Waiting, conditions, waiting};
+pub(crate) use task::canonical;
 pub use task::{InputFrom, JobTask};
 
 use crate::{ByteSize, Duration};
@@ -38,6 +39,7 @@ use crate::{ByteSize, Duration};
     printcolumn(name = "Total", type_ = "integer", json_path = ".status.subtasks.total"),
     printcolumn(name = "Failed", type_ = "integer", json_path = ".status.subtasks.failed", priority = 1),
     printcolumn(name = "Running", type_ = "integer", json_path = ".status.subtasks.running", priority = 1),
+    printcolumn(name = "Cached", type_ = "integer", json_path = ".status.cached.count", priority = 1),
     printcolumn(name = "Queue", type_ = "string", json_path = ".spec.queue", priority = 1),
     printcolumn(name = "Priority", type_ = "integer", json_path = ".spec.priority", priority = 1),
     printcolumn(name = "Efficiency", type_ = "string", json_path = ".status.efficiency", priority = 1),
@@ -108,6 +110,10 @@ pub struct JobSpec {
     /// What a subtask runs in.
     #[serde(default)]
     pub sandbox: Sandbox,
+    /// Whether outputs that an earlier job of the namespace computed of the same component, params, inputs and
+    /// sandbox are taken over, and this job's are kept for later ones.
+    #[serde(default = "defaults::cache")]
+    pub cache: bool,
     /// Whether an idle node may be given what another one has not started.
     #[serde(default = "defaults::work_stealing")]
     pub work_stealing: bool,
@@ -138,6 +144,11 @@ pub mod defaults {
     /// The queue of those who name none.
     pub fn queue() -> String {
         crate::queue::DEFAULT.to_owned()
+    }
+
+    /// What was computed is not computed again.
+    pub const fn cache() -> bool {
+        true
     }
 
     /// Idle nodes take from busy ones.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, Digest, IndexSet};
+use crate::{Condition, Digest, IndexSet, cached_result::Outputs};
 
 /// What a Job has come to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +33,13 @@ pub struct JobStatus {
     /// Inputs that are results of other jobs (`task.inputsFrom`), as far as they are known.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, Digest>,
+    /// Names the work: the CachedResult with these digits holds what jobs with the same work have computed.
+    /// Absent with `spec.cache: false`, and while an input is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_key: Option<Digest>,
+    /// What was taken over from an earlier job; absent: nothing. Its indexes are among the succeeded ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached: Option<CacheUse>,
     /// How many subtasks stand where.
     #[serde(default)]
     pub subtasks: SubtaskCounts,
@@ -75,6 +82,18 @@ pub struct JobStatus {
     /// The merged result of a Complete job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<JobResult>,
+}
+
+/// What a job took over from an earlier one instead of computing it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheUse {
+    /// The job that computed it, or the last of several.
+    pub job: String,
+    /// Number of indexes.
+    pub count: u64,
+    /// Where the outputs are. Named here they stay, whatever becomes of that job and of the CachedResult.
+    pub outputs: Outputs,
 }
 
 /// Why nothing of a job runs.

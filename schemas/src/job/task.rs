@@ -44,10 +44,15 @@ impl JobTask {
     /// the params' keys does not matter.
     pub fn digest(&self) -> Digest {
         let sources = self.inputs_from.iter().map(|(name, from)| (name, &from.job)).collect::<BTreeMap<_, _>>();
-        let params = sorted(&Value::Object(self.params.clone()));
+        let params = canonical(&self.params);
         let text = serde_json::to_vec(&(self.module, params, &self.inputs, sources));
         Digest::of(&text.expect("invariant: digests, texts and JSON are JSON"))
     }
+}
+
+/// The same params whatever the order in which their keys were written.
+pub(crate) fn canonical(params: &Map<String, Value>) -> Value {
+    sorted(&Value::Object(params.clone()))
 }
 
 /// The same value with the keys of every object in order.

@@ -81,7 +81,8 @@ fn validate_merge(order: &MergeOrder, subtasks: Option<u64>, path: &FieldPath) -
     errors
 }
 
-fn validate_segments(segments: &[Segment], subtasks: Option<u64>, path: &FieldPath) -> Vec<FieldError> {
+/// Segments are disjoint and lie within the job.
+pub(super) fn validate_segments(segments: &[Segment], subtasks: Option<u64>, path: &FieldPath) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut held = IndexSet::new();
     for (position, segment) in segments.iter().enumerate() {

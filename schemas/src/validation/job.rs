@@ -310,6 +310,7 @@ mod tests {
                 "suspend": false,
                 "updatePolicy": "Reject",
                 "subtaskTimeout": "5m",
+                "cache": true,
                 "workStealing": true,
                 "speculation": {"enabled": true},
                 "sandbox": {"isolation": "Subtask"},

@@ -5,6 +5,7 @@
 //! params fit its schema, is asked elsewhere.
 
 mod assignment;
+mod cached_result;
 mod error;
 mod job;
 mod names;
@@ -13,6 +14,7 @@ pub mod structural;
 mod token;
 
 pub use assignment::{validate_assignment, validate_assignment_status};
+pub use cached_result::validate_cached_result;
 pub use error::{FieldError, FieldPath, Reason};
 pub use job::{
     default_job, default_job_update, dependencies, validate_job, validate_job_create, validate_job_name,

@@ -239,7 +239,8 @@ impl Bench {
             "apiVersion": "processdistro.dev/v1",
             "kind": "Job",
             "metadata": {"name": name},
-            "spec": {"task": {"name": task, "params": params}, "sandbox": {"isolation": isolation}, "resources": {"memory": "256Mi"}},
+            "spec": {"task": {"name": task, "params": params}, "sandbox": {"isolation": isolation},
+                "resources": {"memory": "256Mi"}, "cache": false},
         });
         if let Some(input) = input {
             // The file is uploaded by pdctl, which the first job with it does; the digest is all that is needed here.

@@ -21,6 +21,7 @@ pub(crate) enum Rules {
     Assignment,
     Subtask,
     Queue,
+    CachedResult,
     ManifestSource,
     Token,
     Namespace,
@@ -156,6 +157,7 @@ pub(crate) static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
         ours::<schemas::Assignment>("Assignment", "assignments", "assignment", ALL, Rules::Assignment),
         ours::<schemas::Subtask>("Subtask", "subtasks", "subtask", READ, Rules::Subtask),
         ours::<schemas::Queue>("Queue", "queues", "queue", ALL, Rules::Queue),
+        ours::<schemas::CachedResult>("CachedResult", "cachedresults", "cachedresult", ALL, Rules::CachedResult),
         ours::<schemas::ManifestSource>(
             "ManifestSource",
             "manifestsources",

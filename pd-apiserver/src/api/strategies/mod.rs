@@ -4,6 +4,7 @@
 //! In: JSON objects of one kind. Out: the object completed, or causes. Only `admit` looks beyond the object.
 
 mod assignment;
+mod cached_result;
 mod config;
 mod csr;
 mod dependencies;
@@ -102,6 +103,7 @@ pub(crate) fn validate_create(kind: &Kind, object: &Value) -> Vec<Cause> {
         }
         Rules::Queue => queue::validate(object),
         Rules::Assignment => assignment::validate_spec(object),
+        Rules::CachedResult => cached_result::validate(object),
         Rules::Csr => csr::validate(object),
         Rules::ConfigMap | Rules::Secret => config::validate(object),
         _ => Vec::new(),
@@ -113,6 +115,7 @@ pub(crate) fn validate_update(kind: &Kind, subresource: Subresource, old: &Value
     match (kind.rules, subresource) {
         (Rules::Job, Subresource::Main) => job::validate_update(old, new),
         (Rules::Queue, _) => queue::validate(new),
+        (Rules::CachedResult, _) => cached_result::validate(new),
         (Rules::Assignment, Subresource::Main) => assignment::validate_spec(new),
         (Rules::Assignment, Subresource::Status) => assignment::validate_status(new),
         (Rules::Token, _) => token::validate_update(old, new),
@@ -130,6 +133,7 @@ pub(crate) async fn admit(call: &Call, object: &mut Value, old: Option<&Value>) 
         (Rules::Job, Subresource::Main) => job::admit(call, object, old).await,
         (Rules::Task, Subresource::Main) => task::admit(call, object, old).await,
         (Rules::Assignment, Subresource::Status) => assignment::admit_status(call, object, old).await,
+        (Rules::CachedResult, _) => cached_result::admit(call, object).await,
         (Rules::Token, _) if old.is_none() => token::admit(call, object).map(|()| Vec::new()),
         (Rules::Node, Subresource::Main) if old.is_none() => {
             settings::admit_node(call, &call.target.name).map(|()| Vec::new())

@@ -1,6 +1,7 @@
 //! The API from outside: requests in, responses out, over a store in memory.
 
 mod built_in;
+mod cached_results;
 mod nodes;
 mod objects;
 mod pods;

@@ -58,6 +58,7 @@ const USER_READS: &[&str] = &[
     "subtasks",
     "subtasks/log",
     "queues",
+    "cachedresults",
     "manifestsources",
     "manifestsources/status",
 ];
@@ -88,6 +89,8 @@ pub(super) const TABLE: &[Rule] = &[
     rule(groups::EDITORS, "", &["pods"], &["delete"], Only::All),
     rule(groups::EDITORS, "", &["pods/eviction"], &["create"], Only::All),
     rule(groups::EDITORS, GROUP, &["jobs", "tasks", "manifestsources"], WRITE, Only::All),
+    // Whoever does not trust what was computed has it computed anew.
+    rule(groups::EDITORS, GROUP, &["cachedresults"], &["delete", "deletecollection"], Only::All),
     // Whoever watches a folder says what became of it.
     rule(groups::EDITORS, "", &["events"], &["create"], Only::All),
     rule(groups::EDITORS, GROUP, &["jobs/scale", "manifestsources/status"], CHANGE, Only::All),
@@ -101,7 +104,7 @@ pub(super) const TABLE: &[Rule] = &[
     rule(groups::RECONCILERS, "", &["namespaces", "nodes", "nodes/status", "events"], READ, Only::All),
     rule(groups::RECONCILERS, LEASES, &["leases"], READ, Only::All),
     rule(groups::RECONCILERS, GROUP, &["jobs/status", "tasks/status"], CHANGE, Only::All),
-    rule(groups::RECONCILERS, GROUP, &["assignments"], WRITE, Only::All),
+    rule(groups::RECONCILERS, GROUP, &["assignments", "cachedresults"], WRITE, Only::All),
     // A job goes when its time after its end is over; a node's annotation says why it is idle.
     rule(groups::RECONCILERS, GROUP, &["jobs"], &["delete"], Only::All),
     rule(groups::RECONCILERS, "", &["nodes"], &["patch"], Only::All),

@@ -19,6 +19,7 @@ const RESOURCES: &[(&str, &str, &str)] = &[
     (GROUP, "assignments", "status"),
     (GROUP, "subtasks", ""),
     (GROUP, "queues", ""),
+    (GROUP, "cachedresults", ""),
     (GROUP, "manifestsources", ""),
     (GROUP, "manifestsources", "status"),
     (GROUP, "tokens", ""),
@@ -69,14 +70,14 @@ fn matrix(identity: &Identity, namespace: &str, name: &str, field_selector: &str
 }
 
 const EDITOR: &str = "jobs glwcupdD\njobs/status glw\njobs/scale glwup\ntasks glwcupdD\ntasks/status glw\n\
-    assignments glw\nassignments/status glw\nsubtasks glw\nqueues glw\nmanifestsources glwcupdD\nmanifestsources/status glwup\nnamespaces glw\nnodes glw\nnodes/status glw\n\
+    assignments glw\nassignments/status glw\nsubtasks glw\nqueues glw\ncachedresults glwdD\nmanifestsources glwcupdD\nmanifestsources/status glwup\nnamespaces glw\nnodes glw\nnodes/status glw\n\
     events glwc\nconfigmaps glwcupdD\nsecrets glwcupdD\npods glwd\npods/log glw\npods/eviction c\nnodes glw\n\
     selfsubjectreviews c\n";
 const VIEWER: &str = "jobs glw\njobs/status glw\njobs/scale glw\ntasks glw\ntasks/status glw\nassignments glw\n\
-    assignments/status glw\nsubtasks glw\nqueues glw\nmanifestsources glw\nmanifestsources/status glw\nnamespaces glw\nnodes glw\nnodes/status glw\nevents glw\n\
+    assignments/status glw\nsubtasks glw\nqueues glw\ncachedresults glw\nmanifestsources glw\nmanifestsources/status glw\nnamespaces glw\nnodes glw\nnodes/status glw\nevents glw\n\
     configmaps glw\npods glw\npods/log glw\nnodes glw\nselfsubjectreviews c\n";
 const RECONCILER: &str = "jobs glwd\njobs/status glwup\njobs/scale glw\ntasks glw\ntasks/status glwup\n\
-    assignments glwcupdD\nassignments/status glw\nsubtasks glw\nqueues glw\nmanifestsources glw\nmanifestsources/status glw\nnamespaces glw\nnodes glwp\nnodes/status glwup\n\
+    assignments glwcupdD\nassignments/status glw\nsubtasks glw\nqueues glw\ncachedresults glwcupdD\nmanifestsources glw\nmanifestsources/status glw\nnamespaces glw\nnodes glwp\nnodes/status glwup\n\
     events glwcup\nleases glw\nselfsubjectreviews c\n";
 
 #[test]

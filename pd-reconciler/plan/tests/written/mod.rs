@@ -7,13 +7,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use pd_plan::{
-    Cohort, Effect, History, JobFacts, Memory, NodeFacts, NodeMemory, Progress, QueueFacts, Readiness, Snapshot, Taint,
-    assignment_name,
+    CacheFacts, Cohort, Effect, History, JobFacts, Memory, NodeFacts, NodeMemory, Progress, QueueFacts, Readiness,
+    Snapshot, Taint, assignment_name,
 };
 use schemas::{
-    Assignment, AssignmentSpec, AssignmentStatus, Condition, Digest, IndexSet, Job, JobStatus,
+    Assignment, AssignmentSpec, AssignmentStatus, CachedResult, CachedResultSpec, Condition, Digest, IndexSet, Job,
+    JobStatus,
     assignment::{Failure, FailureOutcome, Grant, JobRef, MergeOrder, MergeReport, PlanReport, Segment, Work},
-    job::{JobResult, Layout},
+    cached_result::{self, Merged, Outputs},
+    job::{CacheUse, JobResult, Layout},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -36,6 +38,34 @@ pub struct Case {
     pub finished: Vec<WrittenJob>,
     #[serde(default)]
     pub queues: Vec<WrittenQueue>,
+    #[serde(default)]
+    pub cached: Vec<WrittenCached>,
+}
+
+/// A CachedResult of the work that a job with `spec` asks for.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WrittenCached {
+    /// The job that wrote it.
+    pub by: String,
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    #[serde(default)]
+    pub spec: serde_json::Map<String, Value>,
+    pub total: u64,
+    pub goal: Option<u64>,
+    pub done: IndexSet,
+    #[serde(default)]
+    pub found: IndexSet,
+    /// The indexes that its result is of.
+    pub merged: Option<IndexSet>,
+    #[serde(default)]
+    pub last_used: f64,
+    #[serde(default = "size")]
+    pub bytes: u64,
+    /// True when its artifacts are gone.
+    #[serde(default)]
+    pub broken: bool,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +133,10 @@ pub struct WrittenJob {
     /// Failures seen: `[attempt, seconds, indexes]`.
     #[serde(default)]
     pub seen: Vec<(u32, f64, IndexSet)>,
+    /// What its status says was taken over from an earlier job, and of what the result is that came with it.
+    #[serde(default)]
+    pub took_over: IndexSet,
+    pub took_over_merged: Option<IndexSet>,
     pub status_ordered: Option<f64>,
     /// By node: attempts that had ended there, and since when.
     #[serde(default)]
@@ -157,6 +191,10 @@ pub struct WrittenAssignment {
     pub merge_failed: Option<u32>,
 }
 
+fn default_namespace() -> String {
+    "default".into()
+}
+
 fn one() -> u32 {
     1
 }
@@ -188,7 +226,50 @@ impl Case {
             queues: self.queues.iter().map(WrittenQueue::facts).collect(),
             node_memories: self.nodes.iter().filter_map(WrittenNode::memory).collect(),
             history: History::default(),
+            cache: Arc::new(self.cache()),
         }
+    }
+
+    fn cache(&self) -> CacheFacts {
+        let key = |written: &WrittenCached| (written.namespace.clone(), written.key().hex());
+        let broken = self.cached.iter().filter(|written| written.broken).map(key).collect();
+        let entries = self.cached.iter().map(|written| (key(written), Arc::new(written.entry())));
+        CacheFacts::new(entries.collect(), broken)
+    }
+}
+
+impl WrittenCached {
+    fn key(&self) -> Digest {
+        let spec = job("any", &self.spec, 0.0).spec;
+        cached_result::key(&spec, &spec.task.inputs).unwrap()
+    }
+
+    fn entry(&self) -> CachedResult {
+        let outputs = outputs(&self.done, self.bytes, &self.found, self.merged.as_ref());
+        let spec = CachedResultSpec {
+            key: self.key(),
+            job: self.by.clone(),
+            task: None,
+            layout: layout(self.total, self.goal),
+            count: self.done.count(),
+            bytes: self.bytes,
+            outputs,
+            last_used: at(self.last_used),
+        };
+        let mut entry = CachedResult::new(&self.key().hex(), spec);
+        entry.metadata.namespace = Some(self.namespace.clone());
+        entry.metadata.resource_version = Some("7".into());
+        entry
+    }
+}
+
+/// One segment by an earlier job, and what it was merged into.
+fn outputs(done: &IndexSet, bytes: u64, found: &IndexSet, merged: Option<&IndexSet>) -> Outputs {
+    let segment = Segment { digest: Digest::of(b"earlier"), size: bytes, indexes: done.clone(), logs: None };
+    Outputs {
+        segments: vec![segment],
+        found: found.clone(),
+        merged: merged.map(|indexes| Merged { indexes: indexes.clone(), result: result() }),
     }
 }
 
@@ -293,7 +374,14 @@ impl WrittenJob {
         };
         let mut conditions = Vec::from_iter(layout.is_some().then(|| condition("Planned", "Planned")));
         conditions.extend(self.conditions.iter().map(|(type_, reason)| condition(type_, reason)));
+        let took_over = (!self.took_over.is_empty()).then(|| CacheUse {
+            job: "earlier".into(),
+            count: self.took_over.count(),
+            outputs: outputs(&self.took_over, size(), &IndexSet::new(), self.took_over_merged.as_ref()),
+        });
         Some(JobStatus {
+            cached: took_over,
+            cache_key: if job.spec.cache { cached_result::key(&job.spec, &self.inputs) } else { None },
             observed_generation: Some(1),
             state: Some(self.state.clone().unwrap_or_else(|| "Running".into())),
             conditions,

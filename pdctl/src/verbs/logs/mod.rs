@@ -73,6 +73,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
         let listed = follow::assignments(&cluster, &cluster.namespace).await;
         let mut assignments = listed.map_err(cluster.failed("cannot list the job's assignments"))?;
         assignments.retain(|assignment| assignment.spec.job.uid == uid);
+        printer.print_taken_over(&job).await?;
         printer.print(&assignments).await?;
         if let Some(end) = results::end_of(&job).filter(|_| args.follow) {
             output::note(&format!("job/{name} is {end}"));
@@ -115,6 +116,17 @@ impl Printer<'_> {
         let mut sources = source::all(&assignments, self.args.failed, wanted.as_ref());
         self.told.sources.retain_fresh(&mut sources);
         for source in sources {
+            self.source(&source).await?;
+        }
+        Ok(())
+    }
+
+    /// Prints what the attempts logged whose outputs an earlier job left.
+    async fn print_taken_over(&mut self, job: &schemas::Job) -> Result<()> {
+        if self.args.failed || self.args.node.is_some() {
+            return Ok(());
+        }
+        for source in source::taken_over(job, self.args.wanted().as_ref()) {
             self.source(&source).await?;
         }
         Ok(())

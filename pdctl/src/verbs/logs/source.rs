@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::{
-    Assignment, Digest, IndexSet,
-    assignment::{CallFailure, PlanReport},
+    Assignment, Digest, IndexSet, Job,
+    assignment::{CallFailure, PlanReport, Segment},
 };
 
 /// Logs of some indexes of one node, in one artifact; or how they failed.
@@ -42,6 +42,20 @@ pub(super) fn all(assignments: &[&Assignment], only_failed: bool, wanted: Option
     sources.retain(|source| !source.indexes.is_empty() && (source.artifact.is_some() || source.failure.is_some()));
     sources.sort_by_key(|source| (source.indexes.min(), source.attempt));
     sources
+}
+
+/// What an earlier job left of the logs of what it computed for this one.
+pub(super) fn taken_over(job: &Job, wanted: Option<&IndexSet>) -> Vec<Source> {
+    let cached = job.status.iter().filter_map(|status| status.cached.as_ref());
+    let logged = cached.flat_map(|cached| &cached.outputs.segments).filter(|segment| segment.logs.is_some());
+    let source = |segment: &Segment| Source {
+        node: "cached".to_owned(),
+        artifact: segment.logs,
+        indexes: wanted.map_or_else(|| segment.indexes.clone(), |wanted| wanted & &segment.indexes),
+        attempt: u32::MAX,
+        failure: None,
+    };
+    logged.map(source).filter(|source| !source.indexes.is_empty()).collect()
 }
 
 /// Indexes that were told, by where they stand: a group of failures grows.

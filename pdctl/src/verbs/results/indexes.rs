@@ -1,4 +1,5 @@
-//! Outputs of single indexes: out of the segments that the Assignments name, before the job has ended as well.
+//! Outputs of single indexes: out of the segments that the Assignments name, and those that the job took over from an
+//! earlier one, before the job has ended as well.
 
 use std::{
     fs,
@@ -24,7 +25,7 @@ struct Take {
 
 /// Writes the outputs of some indexes (absent: of all that are done) into a folder, a file each, named by index.
 pub(super) async fn into_folder(cluster: &Cluster, job: &Job, wanted: Option<&IndexSet>, folder: &Path) -> Result<()> {
-    let (takes, missing) = takes(&assignments(cluster, job).await?, wanted);
+    let (takes, missing) = takes(job, &assignments(cluster, job).await?, wanted);
     fs::create_dir_all(folder).map_err(Error::file("create the folder", folder))?;
     let mut written = 0;
     for take in &takes {
@@ -42,7 +43,7 @@ pub(super) async fn into_folder(cluster: &Cluster, job: &Job, wanted: Option<&In
 /// The output of one index: into a file, or to stdout.
 pub(super) async fn one(cluster: &Cluster, job: &Job, index: u64, file: Option<&Path>) -> Result<()> {
     let wanted = IndexSet::from(index..=index);
-    let (takes, missing) = takes(&assignments(cluster, job).await?, Some(&wanted));
+    let (takes, missing) = takes(job, &assignments(cluster, job).await?, Some(&wanted));
     refuse_missing(job, &missing)?;
     let mut output = Vec::new();
     for take in &takes {
@@ -85,14 +86,17 @@ async fn assignments(cluster: &Cluster, job: &Job) -> Result<Vec<Assignment>> {
 }
 
 /// Each wanted index out of one segment that holds it, and those that none holds. A copy of an index has the same
-/// bytes, so any segment will do: the first by node.
-fn takes(assignments: &[Assignment], wanted: Option<&IndexSet>) -> (Vec<Take>, IndexSet) {
+/// bytes, so any segment will do: what was taken over, then the first by node.
+fn takes(job: &Job, assignments: &[Assignment], wanted: Option<&IndexSet>) -> (Vec<Take>, IndexSet) {
     let mut left = wanted.cloned();
     let mut taken = IndexSet::new();
     let mut takes = Vec::new();
     let mut assignments: Vec<&Assignment> = assignments.iter().collect();
     assignments.sort_by_key(|assignment| &assignment.spec.node_name);
-    for segment in assignments.iter().filter_map(|a| a.status.as_ref()).flat_map(|status| &status.segments) {
+    let cached = job.status.iter().filter_map(|status| status.cached.as_ref());
+    let taken_over = cached.flat_map(|cached| &cached.outputs.segments);
+    let computed = assignments.iter().filter_map(|a| a.status.as_ref()).flat_map(|status| &status.segments);
+    for segment in taken_over.chain(computed) {
         let mut indexes = &segment.indexes - &taken;
         if let Some(left) = &left {
             indexes = &indexes & left;
@@ -169,14 +173,30 @@ mod tests {
         serde_json::from_value(object).expect("an assignment")
     }
 
+    fn job(status: &serde_json::Value) -> Job {
+        let object = json!({"apiVersion": "processdistro.dev/v1", "kind": "Job", "metadata": {"name": "x", "uid": "u"},
+            "spec": {"task": {"name": "noop"}}, "status": status});
+        serde_json::from_value(object).expect("a job")
+    }
+
+    #[test]
+    fn what_was_taken_over_is_there_although_no_node_computed_it() {
+        let segment = json!({"digest": Digest::of(b"old"), "size": 1, "indexes": "0-3"});
+        let job = job(&json!({"cached": {"job": "old", "count": 4, "outputs": {"segments": [segment]}}}));
+        let (found, missing) = takes(&job, &[assignment("a", &[(b"1", "4-5")])], Some(&IndexSet::first(6)));
+        let text: Vec<String> = found.iter().map(|take| take.indexes.to_string()).collect();
+        assert_eq!((text, missing.is_empty()), (vec!["0-3".to_owned(), "4-5".to_owned()], true));
+    }
+
     #[test]
     fn each_index_is_taken_once() {
         let assignments = [assignment("b", &[(b"2", "3-9")]), assignment("a", &[(b"1", "0-5")])];
-        let (found, missing) = takes(&assignments, None);
+        let job = job(&json!({}));
+        let (found, missing) = takes(&job, &assignments, None);
         let text: Vec<String> = found.iter().map(|take| take.indexes.to_string()).collect();
         assert_eq!((text, missing.is_empty()), (vec!["0-5".to_owned(), "6-9".to_owned()], true));
         let wanted: IndexSet = "4,8,12".parse().expect("a set");
-        let (found, missing) = takes(&assignments, Some(&wanted));
+        let (found, missing) = takes(&job, &assignments, Some(&wanted));
         assert_eq!(found.iter().map(|take| take.indexes.to_string()).collect::<Vec<_>>(), ["4", "8"]);
         assert_eq!(missing.to_string(), "12");
     }

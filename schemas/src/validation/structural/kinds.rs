@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use crate::{Assignment, Job, ManifestSource, Queue, Subtask, Task, Token};
+use crate::{Assignment, CachedResult, Job, ManifestSource, Queue, Subtask, Task, Token};
 
 /// The schema of one of our kinds, by its name: `Job`.
 pub fn schema(kind: &str) -> Option<&'static Value> {
@@ -30,8 +30,16 @@ struct Kind {
 }
 
 static SCHEMAS: LazyLock<BTreeMap<String, Kind>> = LazyLock::new(|| {
-    let definitions =
-        [Job::crd(), Task::crd(), Assignment::crd(), Subtask::crd(), Queue::crd(), ManifestSource::crd(), Token::crd()];
+    let definitions = [
+        Job::crd(),
+        Task::crd(),
+        Assignment::crd(),
+        Subtask::crd(),
+        Queue::crd(),
+        CachedResult::crd(),
+        ManifestSource::crd(),
+        Token::crd(),
+    ];
     definitions.into_iter().map(|crd| (crd.spec.names.kind.clone(), Kind::of(crd))).collect()
 });
 
@@ -88,7 +96,7 @@ mod tests {
     fn every_kind_has_a_schema() {
         assert_eq!(
             kinds().collect::<Vec<_>>(),
-            ["Assignment", "Job", "ManifestSource", "Queue", "Subtask", "Task", "Token"]
+            ["Assignment", "CachedResult", "Job", "ManifestSource", "Queue", "Subtask", "Task", "Token"]
         );
         for kind in kinds() {
             let schema = schema(kind).expect("a schema");
