@@ -90,7 +90,7 @@ async fn the_same_work_is_not_computed_again() -> Result<()> {
     for (name, cache) in [("little", true), ("little-again", false)] {
         apply(&scenario, name, &little, json!({"cache": cache}))?;
         let job = scenario.until_complete(name, JOB_TIME).await?;
-        ensure!(cached(&job) == 0 && attempts(&scenario, name).await? == 8, "{:?}", job.status);
+        ensure!(cached(&job) == 0 && attempts(&scenario, name).await? >= 8, "{:?}", job.status);
     }
     missing_artifacts_are_computed_anew(&mut scenario, &little).await
 }
@@ -108,7 +108,7 @@ async fn missing_artifacts_are_computed_anew(scenario: &mut Scenario, params: &V
 
     apply(scenario, "little-anew", params, json!({}))?;
     let job = scenario.until_complete("little-anew", JOB_TIME).await?;
-    ensure!(cached(&job) == 0 && attempts(scenario, "little-anew").await? == 8, "{:?}", job.status);
+    ensure!(cached(&job) == 0 && attempts(scenario, "little-anew").await? >= 8, "{:?}", job.status);
     deadline::until("the cached result to be whole again", JOB_TIME, async || {
         let entry = entries.get_opt(&entry.spec.key.hex()).await?;
         Ok(entry.filter(|entry| entry.spec.job == "little-anew").map(drop))

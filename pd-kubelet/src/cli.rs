@@ -56,6 +56,9 @@ pub struct HollowOptions {
     /// Time that a subtask takes on a hollow node [default: what the job's spinMicros says]
     #[arg(long = "hollow-spin", value_name = "DURATION", requires = "nodes", value_parser = humantime::parse_duration)]
     pub spin: Option<Duration>,
+    /// With --hollow: one output in so many is wrong, as of a machine with a broken bit
+    #[arg(long = "hollow-lie-every", value_name = "N", requires = "nodes", value_parser = clap::value_parser!(u64).range(1..))]
+    pub lie_every: Option<u64>,
 }
 
 impl HollowOptions {
@@ -123,6 +126,7 @@ mod tests {
             ["--hollow", "0"],
             ["--hollow-speed", "100"],
             ["--hollow-spin", "10ms"],
+            ["--hollow-lie-every", "5"],
             ["--renew-lease-every", "1h"],
         ] {
             assert!(Options::try_parse_from(base.iter().chain(&extra)).is_err());

@@ -78,7 +78,7 @@ fn plot(options: &Options, house: &House, base: &str, number: u32) -> Plot {
         token_line: number as usize,
         slots: options.slots.unwrap_or(1),
         labels,
-        spawner: slots::hollow_spawner(options.hollow.pace(), Arc::clone(&metrics)),
+        spawner: slots::hollow_spawner(options.hollow.pace(), options.hollow.lie_every, Arc::clone(&metrics)),
         executor: house.executor.clone(),
         metrics,
     }

@@ -75,7 +75,7 @@ impl Controller {
             recorder,
             seat,
             led: false,
-            view: View::default(),
+            view: View::new(),
             is_stale: true,
             wake_at: None,
             failures: 0,

@@ -9,17 +9,18 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
+use http::{Request, header::CONTENT_TYPE};
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::core::v1::{Node, NodeCondition, NodeStatus},
+    api::core::v1::{Node, NodeCondition, NodeStatus, Taint},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
-use pd_plan::{Action, Event, Plan};
-use schemas::{Assignment, CachedResult, Job, JobStatus, well_known};
+use pd_plan::{Action, Compared, Event, Plan};
+use schemas::{Assignment, CachedResult, Digest, IndexSet, Job, JobStatus, well_known};
 use serde_json::json;
 
 use crate::{
@@ -62,6 +63,8 @@ enum WriteError {
     TimedOut,
     #[error("the object is not known any more")]
     Gone,
+    #[error("the answer is no set of indexes")]
+    Nonsense,
 }
 
 /// One API call with what it is about.
@@ -84,7 +87,8 @@ pub(crate) async fn execute(client: &Client, view: &View, plan: Plan, now: Times
             Action::EmitEvent(event) => events.push(event),
             Action::ReplaceAssignment { withdraws: true, .. }
             | Action::DeleteAssignment(_)
-            | Action::UseCachedResult { .. } => {
+            | Action::UseCachedResult { .. }
+            | Action::DistrustNode { .. } => {
                 first.push(Call::new(action));
             }
             _ => second.push(Call::new(action)),
@@ -124,6 +128,8 @@ impl Call {
             Action::DeleteJob(_) => "delete_job",
             Action::ExplainNode { .. } => "explain_node",
             Action::SetNodeReady { .. } => "node_ready",
+            Action::CompareOutputs { .. } => "compare_outputs",
+            Action::DistrustNode { .. } => "distrust_node",
             Action::UseCachedResult { .. } => "use_cached_result",
             Action::WriteCachedResult(_) => "write_cached_result",
             Action::DropCachedResult(_) => "drop_cached_result",
@@ -187,7 +193,7 @@ fn is_conflict(error: &WriteError) -> bool {
     match error {
         WriteError::Refused(kube::Error::Api(status)) => matches!(status.code, 404 | 409),
         WriteError::Gone => true,
-        WriteError::Refused(_) | WriteError::TimedOut => false,
+        WriteError::Refused(_) | WriteError::TimedOut | WriteError::Nonsense => false,
     }
 }
 
@@ -224,6 +230,11 @@ async fn write(client: &Client, view: &View, action: &Action, now: Timestamp) ->
         }
         Action::ExplainNode { node, uid, reason } => explain_node(client, node, uid, reason.as_deref()).await,
         Action::SetNodeReady { node, uid, ready } => set_node_ready(client, view, node, uid, *ready, now).await,
+        Action::CompareOutputs { job_uid, left, right, indexes } => {
+            let compared = compare(client, *left, *right, indexes).await?;
+            Ok(Written::Compared { job_uid: job_uid.clone(), compared })
+        }
+        Action::DistrustNode { node, uid, .. } => distrust_node(client, view, node, uid, now).await,
         Action::UseCachedResult { entry, at, .. } => {
             let name = entry.metadata.name.as_deref().unwrap_or_default();
             let patch = json!({"metadata": {"uid": entry.metadata.uid}, "spec": {"lastUsed": at}});
@@ -275,6 +286,42 @@ async fn explain_node(client: &Client, name: &str, uid: &str, reason: Option<&st
     let patch = json!({"metadata": {"uid": uid, "annotations": {well_known::ANNOTATION_IDLE_REASON: reason}}});
     let api: Api<Node> = Api::all(client.clone());
     let answer = timed(api.patch(name, &patching(), &Patch::Merge(patch))).await?;
+    Ok(Written::Node(Box::new(answer)))
+}
+
+/// Asks the API server, which has the bytes, at which indexes two segments differ.
+async fn compare(client: &Client, left: Digest, right: Digest, indexes: &IndexSet) -> Result<Compared, WriteError> {
+    let path = format!("{}/{left}/differences/{right}", well_known::ARTIFACTS_PATH);
+    let request = Request::post(path).header(CONTENT_TYPE, "text/plain").body(indexes.to_string().into_bytes());
+    let request = request.map_err(|error| WriteError::Refused(kube::Error::HttpError(error)))?;
+    let text = timed(client.request_text(request)).await?;
+    let differ: IndexSet = text.trim().parse().map_err(|_| WriteError::Nonsense)?;
+    Ok(Compared { left, right, same: indexes - &differ, differ: indexes & &differ })
+}
+
+/// Taints a node whose outputs differ from others'. One that carries the taint already stays as it is.
+async fn distrust_node(
+    client: &Client,
+    view: &View,
+    name: &str,
+    uid: &str,
+    now: Timestamp,
+) -> Result<Written, WriteError> {
+    let known = view.node(name).filter(|node| node.metadata.uid.as_deref() == Some(uid));
+    let node = known.ok_or(WriteError::Gone)?;
+    let mut taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    if !taints.iter().any(|taint| taint.key == well_known::TAINT_UNTRUSTED) {
+        taints.push(Taint {
+            key: well_known::TAINT_UNTRUSTED.into(),
+            effect: "NoSchedule".into(),
+            time_added: Some(Time(now)),
+            value: None,
+        });
+    }
+    let metadata = json!({"uid": uid, "resourceVersion": node.metadata.resource_version});
+    let patch = Patch::Merge(json!({"metadata": metadata, "spec": {"taints": taints}}));
+    let api: Api<Node> = Api::all(client.clone());
+    let answer = timed(api.patch(name, &patching(), &patch)).await?;
     Ok(Written::Node(Box::new(answer)))
 }
 

@@ -66,6 +66,9 @@ struct Own {
     stolen_indexes: Counter,
     copied_indexes: Counter,
     cached_indexes: Counter,
+    nodes_distrusted: Counter,
+    compared_indexes: Counter,
+    checked_indexes: Counter,
     nodes_lost: Counter,
     writes: Family<WriteLabels, Counter>,
     jobs: Family<StateLabel, Gauge>,
@@ -122,6 +125,9 @@ impl Metrics {
             stolen_indexes: Counter::default(),
             copied_indexes: Counter::default(),
             cached_indexes: Counter::default(),
+            nodes_distrusted: Counter::default(),
+            compared_indexes: Counter::default(),
+            checked_indexes: Counter::default(),
             nodes_lost: Counter::default(),
             writes: Family::default(),
             jobs: Family::default(),
@@ -152,6 +158,9 @@ impl Metrics {
         self.own.stolen_indexes.inc_by(counts.stolen_indexes);
         self.own.copied_indexes.inc_by(counts.copied_indexes);
         self.own.cached_indexes.inc_by(counts.cached_indexes);
+        self.own.checked_indexes.inc_by(counts.checked_indexes);
+        self.own.compared_indexes.inc_by(counts.compared_indexes);
+        self.own.nodes_distrusted.inc_by(counts.nodes_distrusted);
         self.own.nodes_lost.inc_by(counts.nodes_lost);
     }
 
@@ -235,6 +244,9 @@ impl Own {
         r.register("copied_indexes", copied, self.copied_indexes.clone());
         let cached = "Indexes taken over from earlier jobs instead of being computed";
         r.register("cached_indexes", cached, self.cached_indexes.clone());
+        r.register("checked_indexes", "Indexes given to a second node so that outputs can be compared", self.checked_indexes.clone());
+        r.register("compared_indexes", "Indexes whose outputs were ordered to be compared", self.compared_indexes.clone());
+        r.register("nodes_distrusted", "Nodes caught with outputs that differ from what others agree on", self.nodes_distrusted.clone());
         r.register("nodes_lost", "Nodes found lost", self.nodes_lost.clone());
         r.register("writes", "Writes to the API server, by kind and result", self.writes.clone());
         r.register("jobs", "Jobs by state", self.jobs.clone());

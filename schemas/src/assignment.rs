@@ -67,6 +67,10 @@ pub struct AssignmentSpec {
     /// Those of the granted indexes that another node has as well: a backup, in case that one is stuck.
     #[serde(default, skip_serializing_if = "IndexSet::is_empty")]
     pub copies: IndexSet,
+    /// Those of the granted indexes that another node has delivered or will: this one's outputs are compared with
+    /// that one's. They are run like all others.
+    #[serde(default, skip_serializing_if = "IndexSet::is_empty")]
+    pub checks: IndexSet,
     /// Most slots to use at once; absent: all of the node's. 0: what runs is interrupted, its results are not
     /// wanted any more. The plan and the merge call are not bound by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,6 +113,10 @@ pub struct Work {
     /// How long an instance lives.
     #[serde(default, skip_serializing_if = "Isolation::is_subtask")]
     pub isolation: Isolation,
+    /// Outputs are compared bit by bit with those of other nodes: NaNs are made canonical, and nothing is used that
+    /// computes in another way on another machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bitwise: bool,
 }
 
 /// Indexes to execute as their `attempt`-th try.

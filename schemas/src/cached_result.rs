@@ -42,7 +42,7 @@ const KEY_VERSION: &str = "processdistro.dev/cache/1";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CachedResultSpec {
-    /// Stands for the work: component, params, inputs, sandbox. Its digits are the object's name.
+    /// Stands for the work: component, params, inputs, sandbox, verification. Its digits are the object's name.
     pub key: Digest,
     /// The job that wrote it last.
     pub job: String,
@@ -118,7 +118,7 @@ pub fn key(spec: &JobSpec, inputs: &BTreeMap<String, Digest>) -> Option<Digest> 
         return None;
     }
     let params = canonical(&spec.task.params);
-    let text = serde_json::to_vec(&(KEY_VERSION, module, params, inputs, &spec.sandbox));
+    let text = serde_json::to_vec(&(KEY_VERSION, module, params, inputs, &spec.sandbox, &spec.verification));
     Some(Digest::of(&text.expect("invariant: digests, texts and JSON are JSON")))
 }
 
@@ -147,11 +147,12 @@ mod tests {
         for change in same {
             assert_eq!(key_of(change), Some(plain));
         }
-        let other: [fn(&mut Value); 4] = [
+        let other: [fn(&mut Value); 5] = [
             |spec| spec["task"]["module"] = Digest::of(b"other").to_string().into(),
             |spec| spec["task"]["params"]["a"] = 2.into(),
             |spec| spec["task"]["inputs"] = json!({"x": Digest::of(b"x")}),
             |spec| spec["sandbox"] = json!({"isolation": "Batch"}),
+            |spec| spec["verification"] = json!({"quorum": {"agree": 2, "of": 3}}),
         ];
         for change in other {
             assert!(key_of(change).is_some_and(|key| key != plain));

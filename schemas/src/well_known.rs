@@ -12,6 +12,8 @@ pub const LABEL_NODE: &str = "processdistro.dev/node";
 pub const ANNOTATION_USAGE: &str = "processdistro.dev/usage";
 /// Taint of a node that is being drained: what it has not started goes elsewhere.
 pub const TAINT_DRAIN: &str = "processdistro.dev/drain";
+/// Taint of a node whose outputs differed from what other nodes agreed on. An administrator takes it off.
+pub const TAINT_UNTRUSTED: &str = "processdistro.dev/untrusted";
 /// Extended resource in a Node's capacity: how many subtasks it runs at once.
 pub const RESOURCE_SLOTS: &str = "processdistro.dev/slots";
 /// Annotation on a Node: why it has nothing to do, in one sentence; absent on a busy one.

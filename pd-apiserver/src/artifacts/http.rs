@@ -1,4 +1,5 @@
-//! The artifact endpoints: `PUT`, `HEAD` and `GET /artifacts/v1/sha256:<hex>`.
+//! The artifact endpoints: `PUT`, `HEAD` and `GET /artifacts/v1/sha256:<hex>`, and `POST` of a set of indexes to
+//! `/artifacts/v1/sha256:<hex>/differences/sha256:<hex>`.
 //!
 //! In: authenticated requests. Out: bytes or a Status. Whoever knows a digest has seen the bytes or an object
 //! that names them, so users are not told apart by namespace here; nodes fetch what their Assignments name.
@@ -10,7 +11,7 @@ use axum::{
     body::Body,
     extract::{Path, State},
     response::{IntoResponse, Response},
-    routing::put,
+    routing::{post, put},
 };
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -22,7 +23,11 @@ use schemas::{
 };
 use serde_json::json;
 
-use super::{ArtifactError, ArtifactStore, Fetched, Stored, grants::NodeGrants};
+use super::{
+    ArtifactError, ArtifactStore, Fetched, Stored,
+    compare::{self, CompareError},
+    grants::NodeGrants,
+};
 use crate::{
     auth::Identity,
     server::status::{Reason, Refusal},
@@ -44,7 +49,10 @@ pub struct ArtifactState {
 /// The artifact endpoints. Every request must carry an `Identity` extension.
 pub fn router(state: ArtifactState) -> Router {
     let methods = put(upload).get(download).head(size);
-    Router::new().route(&format!("{ARTIFACTS_PATH}/{{digest}}"), methods).with_state(state)
+    Router::new()
+        .route(&format!("{ARTIFACTS_PATH}/{{digest}}"), methods)
+        .route(&format!("{ARTIFACTS_PATH}/{{digest}}/differences/{{other}}"), post(differences))
+        .with_state(state)
 }
 
 async fn upload(
@@ -115,6 +123,25 @@ async fn download(
         }
     }
     Ok(response)
+}
+
+/// Which of the indexes in the body two segments hold different outputs of.
+async fn differences(
+    State(state): State<ArtifactState>,
+    Extension(identity): Extension<Identity>,
+    Path((digest, other)): Path<(String, String)>,
+    body: String,
+) -> Result<String, Refusal> {
+    permit(&identity, &[groups::ADMINS, groups::EDITORS, groups::VIEWERS, groups::RECONCILERS], "compare")?;
+    let malformed = |why: String| Refusal::new(StatusCode::BAD_REQUEST, Reason::BadRequest, why);
+    let (left, right) = (parse(&digest)?, parse(&other)?);
+    let indexes = body.trim().parse().map_err(|error| malformed(format!("the body is no set of indexes: {error}")))?;
+    match compare::differences(&state.artifacts, [left, right], &indexes).await {
+        Ok(differing) => Ok(differing.to_string()),
+        Err(CompareError::Missing(digest)) => Err(missing(&digest)),
+        Err(CompareError::Artifact(error)) => Err(refusal(&error)),
+        Err(error) => Err(malformed(error.to_string())),
+    }
 }
 
 fn describe(headers: &mut HeaderMap, digest: &Digest, length: u64) {

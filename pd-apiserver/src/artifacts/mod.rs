@@ -4,6 +4,7 @@
 //! a local folder with fsync on; nothing is acknowledged before file and folder are on disk. It knows nothing
 //! of objects or users, except for the digests that the garbage collection is told to keep.
 
+mod compare;
 pub mod garbage;
 pub mod grants;
 pub mod http;

@@ -57,7 +57,7 @@ pub(crate) fn bench(options: &Bench) -> Result<()> {
     ensure!(options.count > 0, "--count must be at least 1");
     let bytes = component(&options.component)?;
     let params = options.given.params()?;
-    let chosen = Variant { without_pool: options.no_pool, with_epochs: options.epochs, for_debugger: false };
+    let chosen = Variant { without_pool: options.no_pool, with_epochs: options.epochs, ..Variant::default() };
     let engine = variant(chosen)?;
     let task = check(&engine, &from_bytes(&engine, &bytes)?)?;
     let (outside, _replies) = world(&options.given.sources()?);

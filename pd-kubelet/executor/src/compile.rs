@@ -47,6 +47,8 @@ pub(crate) enum CompileError {
     CoreModule,
     #[error("the task is not WebAssembly")]
     NotWasm,
+    #[error("cannot set up an engine with canonical NaNs")]
+    Engine(#[source] wasmtime::Error),
     #[error("the task does not compile")]
     Compile(#[source] wasmtime::Error),
     #[error("the component is made of too many parts: {0}")]

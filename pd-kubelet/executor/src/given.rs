@@ -83,6 +83,7 @@ impl Given {
             log_bytes_max: LOG_BYTES_MAX,
             goal,
             isolation: Isolation::Subtask,
+            canonical_nans: false,
         })
     }
 }

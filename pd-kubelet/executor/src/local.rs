@@ -144,7 +144,7 @@ impl Session {
         let prepared = Some(Prepared::new(context, task));
         let (engine, usage) = (engine.clone(), Arc::new(Usage::open()));
         let caller = thread::Builder::new().name("calls".to_owned()).stack_size(STACK_BYTES);
-        let work = move || drop(Desk { engine, outside, prepared, kept: None, usage }.work(&queue));
+        let work = move || drop(Desk { engine, canonical: None, outside, prepared, kept: None, usage }.work(&queue));
         Ok(Self { requests, replies, thread: caller.spawn(work)?, asked: 0 })
     }
 

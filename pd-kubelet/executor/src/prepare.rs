@@ -30,6 +30,8 @@ pub(crate) enum PrepareError {
     Read { path: String, source: io::Error },
     #[error("the compiled module {path} was not made by this executor: compile it again")]
     Load { path: String, source: wasmtime::Error },
+    #[error("cannot set up an engine with canonical NaNs")]
+    Engine(#[source] wasmtime::Error),
     #[error(transparent)]
     Contract(#[from] ContractError),
 }

@@ -23,10 +23,10 @@ use wasmtime::Engine;
 use crate::blobs::{Blobs, Link};
 use crate::call::{Caller, Live};
 use crate::compile::{Allowance, CompileError, compile, watch};
-use crate::engine::{GUEST_STACK_BYTES, engine};
+use crate::engine::{GUEST_STACK_BYTES, Variant, engine, variant};
 use crate::host::Outside;
 use crate::pipe::{Numbered, Outbox, listen};
-use crate::prepare::{Prepared, prepare};
+use crate::prepare::{PrepareError, Prepared, prepare};
 use crate::sandbox::{complain, confine_to};
 use crate::usage::Usage;
 use crate::watchdog::Calls;
@@ -80,7 +80,8 @@ pub(crate) fn serve() -> Result<ExitCode, ServeError> {
     start("flush", move || exit(Err(flusher.flush_old()), 0))?;
     start("watchdog", move || exit(calls.watch(&reporter), TIMED_OUT))?;
     let caller = thread::Builder::new().name("calls".to_owned()).stack_size(STACK_BYTES);
-    let desk = caller.spawn(move || Desk { engine, outside, prepared: None, kept: None, usage }.work(&queue))?;
+    let desk = caller
+        .spawn(move || Desk { engine, canonical: None, outside, prepared: None, kept: None, usage }.work(&queue))?;
     desk.join().map_err(|_| ServeError::Panicked)??;
     Ok(ExitCode::SUCCESS)
 }
@@ -116,6 +117,8 @@ fn widen(pipe: &File) {
 /// Where requests are carried out.
 pub(crate) struct Desk {
     pub(crate) engine: Engine,
+    /// The one with canonical NaNs, once it was asked for.
+    pub(crate) canonical: Option<Engine>,
     pub(crate) outside: Arc<Outside>,
     pub(crate) prepared: Option<Prepared>,
     /// In a batch: the instance that the last index left.
@@ -127,10 +130,11 @@ impl Desk {
     pub(crate) fn work(mut self, queue: &Receiver<Numbered>) -> Result<(), FrameError> {
         while let Ok((number, request)) = queue.recv() {
             match request {
-                Request::Compile { component, compiled, cpu_ms_max, memory_bytes_max } => {
+                Request::Compile { component, compiled, cpu_ms_max, memory_bytes_max, canonical_nans } => {
                     let cpu = Duration::from_millis(cpu_ms_max);
                     let finished = self.watch_compilation(Allowance { cpu, memory_bytes: memory_bytes_max });
-                    let done = compile(&self.engine, &component, &compiled);
+                    let done = self.engine(canonical_nans).map_err(CompileError::Engine);
+                    let done = done.and_then(|engine| compile(&engine, &component, &compiled));
                     finished.store(true, Ordering::Release);
                     let limit = done.as_ref().err().and_then(CompileError::limit);
                     self.answer_ready(done, limit)?;
@@ -138,13 +142,27 @@ impl Desk {
                 Request::Prepare(context) => {
                     (self.kept, self.prepared) = (None, None);
                     self.outside.blobs().forget();
-                    let prepared = prepare(&self.engine, context).map(|prepared| self.prepared = Some(prepared));
-                    self.answer_ready(prepared, None)?;
+                    let prepared = self.engine(context.canonical_nans).map_err(PrepareError::Engine);
+                    let prepared = prepared.and_then(|engine| prepare(&engine, context));
+                    let done = prepared.map(|prepared| self.prepared = Some(prepared));
+                    self.answer_ready(done, None)?;
                 }
                 call => self.call(number, call)?,
             }
         }
         Ok(())
+    }
+
+    /// The engine for a component: two do not share what they compile.
+    fn engine(&mut self, canonical_nans: bool) -> wasmtime::Result<Engine> {
+        if !canonical_nans {
+            return Ok(self.engine.clone());
+        }
+        let made = match self.canonical.take() {
+            Some(made) => made,
+            None => variant(Variant { canonical_nans, ..Variant::default() })?,
+        };
+        Ok(self.canonical.insert(made).clone())
     }
 
     /// Answers the flag that ends the watch.

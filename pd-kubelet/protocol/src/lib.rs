@@ -45,6 +45,8 @@ pub enum Request {
         cpu_ms_max: u64,
         /// Memory that it may take, in bytes.
         memory_bytes_max: u64,
+        /// As in the `Context` that will name `compiled`.
+        canonical_nans: bool,
     },
     /// Load a compiled module and keep it, with all that its calls need, until the next `Prepare`.
     Prepare(Context),
@@ -91,6 +93,8 @@ pub struct Context {
     pub goal: Option<u64>,
     /// What an instance is used for.
     pub isolation: Isolation,
+    /// True when every NaN that is computed has the same bits, whatever the machine: for outputs that are compared.
+    pub canonical_nans: bool,
 }
 
 /// How long an instance of the task lives. `plan` and `merge` always get one of their own.

@@ -38,7 +38,7 @@ pub(super) async fn job(cache: &Arc<Cache>, modules: &Modules, spec: &Assignment
     let digest = work.module;
     let compiled = async {
         let component = cache.get(digest).await.map_err(|source| SetupError::Component { digest, source })?;
-        modules.get(digest, &component).await.map_err(|source| SetupError::Module { digest, source })
+        modules.get(digest, &component, work.bitwise).await.map_err(|source| SetupError::Module { digest, source })
     };
     let inputs = work.inputs.iter().map(|(name, digest)| async move {
         Ok((name.clone(), open(cache, format!("the input `{name}`"), *digest).await?))
@@ -63,6 +63,7 @@ pub(super) async fn job(cache: &Arc<Cache>, modules: &Modules, spec: &Assignment
             schemas::job::Isolation::Subtask => Isolation::Subtask,
             schemas::job::Isolation::Batch => Isolation::Batch,
         },
+        canonical_nans: work.bitwise,
     };
     Ok(Job { context, inputs: inputs.into_iter().collect(), state })
 }

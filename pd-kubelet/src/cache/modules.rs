@@ -58,18 +58,23 @@ impl Modules {
         Ok(Self { folder, fingerprint: fingerprint(executor)?, spawner, metrics, turns: Mutex::default() })
     }
 
-    /// The compiled form of a component whose bytes are in `component`.
-    pub(crate) async fn get(&self, digest: Digest, component: &Path) -> Result<PathBuf, ModuleError> {
+    /// The compiled form of a component whose bytes are in `component`, with canonical NaNs or without.
+    pub(crate) async fn get(
+        &self,
+        digest: Digest,
+        component: &Path,
+        canonical_nans: bool,
+    ) -> Result<PathBuf, ModuleError> {
         let turn = Arc::clone(self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default());
         let _turn = turn.lock().await;
-        let path = self.path(digest);
+        let path = self.path(digest, canonical_nans);
         let is_here = path.exists();
         self.metrics.asked_cache("modules", is_here, 1);
         if is_here {
             return Ok(path);
         }
         let temporary = path.with_extension("part");
-        let compiled = tokio::time::timeout(COMPILE_TIMEOUT, self.compile(component, &temporary)).await;
+        let compiled = tokio::time::timeout(COMPILE_TIMEOUT, self.compile(component, &temporary, canonical_nans)).await;
         match compiled.unwrap_or(Err(ModuleError::TooSlow)) {
             Ok(()) => fs::rename(&temporary, &path)?,
             Err(error) => {
@@ -82,10 +87,12 @@ impl Modules {
 
     /// Forgets a compiled module that an executor would not load.
     pub(crate) fn forget(&self, digest: Digest) {
-        let _ = fs::remove_file(self.path(digest));
+        for canonical_nans in [false, true] {
+            let _ = fs::remove_file(self.path(digest, canonical_nans));
+        }
     }
 
-    async fn compile(&self, component: &Path, compiled: &Path) -> Result<(), ModuleError> {
+    async fn compile(&self, component: &Path, compiled: &Path, canonical_nans: bool) -> Result<(), ModuleError> {
         self.metrics.compilations.inc();
         let started = std::time::Instant::now();
         // Dropped, and so killed, on every way out.
@@ -95,6 +102,7 @@ impl Modules {
             compiled: text(compiled)?,
             cpu_ms_max: COMPILE_CPU.as_millis() as u64,
             memory_bytes_max: COMPILE_BYTES_MAX,
+            canonical_nans,
         };
         let lost = |error: executor_protocol::FrameError| ModuleError::Lost(crate::chain(&error));
         executor.send(&request).await.map_err(lost)?;
@@ -109,8 +117,9 @@ impl Modules {
         }
     }
 
-    fn path(&self, digest: Digest) -> PathBuf {
-        self.folder.join(format!("{}-{}.cwasm", digest.hex(), self.fingerprint))
+    fn path(&self, digest: Digest, canonical_nans: bool) -> PathBuf {
+        let kind = if canonical_nans { "-nan" } else { "" };
+        self.folder.join(format!("{}-{}{kind}.cwasm", digest.hex(), self.fingerprint))
     }
 }
 

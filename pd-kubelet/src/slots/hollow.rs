@@ -47,17 +47,20 @@ impl Default for Params {
     }
 }
 
-/// Starts hollow executors. `pace` is what one subtask takes; absent: what the job's `spinMicros` says.
-pub(crate) fn hollow_spawner(pace: Option<Duration>, metrics: Arc<Metrics>) -> Spawner {
+/// Starts hollow executors. `pace` is what one subtask takes; absent: what the job's `spinMicros` says. With `lie_every`
+/// the output of every index that it divides is wrong.
+pub(crate) fn hollow_spawner(pace: Option<Duration>, lie_every: Option<u64>, metrics: Arc<Metrics>) -> Spawner {
     Arc::new(move || {
         metrics.executor_starts.inc();
-        Ok(within::start(move |pipe| Hollow { pipe, pace, params: Err(String::new()) }.serve()))
+        Ok(within::start(move |pipe| Hollow { pipe, pace, lie_every, params: Err(String::new()) }.serve()))
     })
 }
 
 struct Hollow {
     pipe: Pipe,
     pace: Option<Duration>,
+    /// Wrong is the output of every index that this divides.
+    lie_every: Option<u64>,
     /// Of the job that is prepared, or why it is refused.
     params: Result<Params, String>,
 }
@@ -113,7 +116,7 @@ impl Hollow {
                 break;
             }
             let ended = (next..=until).map(|index| {
-                let answer = params.as_ref().map(|_| output(index, output_bytes)).map_err(Clone::clone);
+                let answer = params.as_ref().map(|_| self.output(index, output_bytes)).map_err(Clone::clone);
                 let wall_ns = u64::try_from(pace.as_nanos()).unwrap_or(u64::MAX);
                 Ended { index, call: Call { wall_ns, ..call(answer) }, found: vec![] }
             });
@@ -121,6 +124,16 @@ impl Hollow {
             next = until + 1;
         }
         self.pipe.say(&Reply::Done).await
+    }
+
+    /// What it answers for an index.
+    fn output(&self, index: u64, length: usize) -> Vec<u8> {
+        let is_lie = self.lie_every.is_some_and(|every| index.is_multiple_of(every));
+        let mut output = output(index, length);
+        if let Some(last) = output.last_mut().filter(|_| is_lie) {
+            *last ^= 1;
+        }
+        output
     }
 
     /// Sleeps until `due`, or until what runs is no longer wanted.
@@ -186,7 +199,7 @@ mod tests {
     use crate::slots::{Executor, tests::context};
 
     async fn prepared(pace: Option<Duration>, params: &str) -> Executor {
-        let mut executor = hollow_spawner(pace, Metrics::new())().expect("starts");
+        let mut executor = hollow_spawner(pace, None, Metrics::new())().expect("starts");
         let context = executor_protocol::Context { params: params.to_owned(), ..context() };
         executor.send(&Request::Prepare(context)).await.expect("sends");
         assert_eq!(executor.next().await.expect("reads"), Some(Reply::Prepared));
@@ -215,6 +228,19 @@ mod tests {
         let ran = replies(&mut executor, Request::Run { first: 3, last: 3, careful: false }).await;
         let [Reply::Ended(ended)] = &ran[..] else { panic!("{ran:?}") };
         assert_eq!(ended[0].call.outcome, Outcome::Success(vec![3, 0, 0, 0, 0, 0, 0, 0, 3, 0]));
+    }
+
+    #[tokio::test]
+    async fn a_liar_s_output_is_wrong_in_one_bit_now_and_then() {
+        let mut executor = hollow_spawner(None, Some(3), Metrics::new())().expect("starts");
+        let context = executor_protocol::Context { params: r#"{"outputBytes": 8}"#.to_owned(), ..context() };
+        executor.send(&Request::Prepare(context)).await.expect("sends");
+        assert_eq!(executor.next().await.expect("reads"), Some(Reply::Prepared));
+        let ran = replies(&mut executor, Request::Run { first: 2, last: 3, careful: false }).await;
+        let [Reply::Ended(ended)] = &ran[..] else { panic!("{ran:?}") };
+        let outputs: Vec<_> = ended.iter().map(|one| one.call.outcome.clone()).collect();
+        assert_eq!(outputs[0], Outcome::Success(output(2, 8)));
+        assert_eq!(outputs[1], Outcome::Success(vec![3, 0, 0, 0, 0, 0, 0, 1]));
     }
 
     #[tokio::test]

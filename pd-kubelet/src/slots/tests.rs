@@ -31,6 +31,7 @@ pub(crate) fn context() -> Context {
         goal: None,
         cpu_ms_max: None,
         isolation: executor_protocol::Isolation::Subtask,
+        canonical_nans: false,
     }
 }
 
@@ -47,6 +48,7 @@ pub(crate) fn spec() -> AssignmentSpec {
             subtask_timeout: schemas::Duration::from_millis(1000),
             cpu_time: None,
             isolation: schemas::job::Isolation::Subtask,
+            bitwise: false,
         },
         plan: false,
         plan_attempt: 0,
@@ -54,6 +56,7 @@ pub(crate) fn spec() -> AssignmentSpec {
         grants: vec![],
         recalled: IndexSet::new(),
         copies: IndexSet::new(),
+        checks: IndexSet::new(),
         slots: None,
         merge: None,
     }

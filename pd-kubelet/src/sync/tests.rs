@@ -19,6 +19,7 @@ fn spec(grants: &[(u32, &str)]) -> AssignmentSpec {
             subtask_timeout: Duration::from_millis(1000),
             cpu_time: None,
             isolation: schemas::job::Isolation::Subtask,
+            bitwise: false,
         },
         plan: false,
         plan_attempt: 0,
@@ -29,6 +30,7 @@ fn spec(grants: &[(u32, &str)]) -> AssignmentSpec {
             .collect(),
         recalled: IndexSet::new(),
         copies: IndexSet::new(),
+        checks: IndexSet::new(),
         slots: None,
         merge: None,
     }

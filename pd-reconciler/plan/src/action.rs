@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
-use schemas::{Assignment, CachedResult, Job, JobStatus};
+use schemas::{Assignment, CachedResult, Digest, IndexSet, Job, JobStatus};
 
 use crate::{
     rates::History,
@@ -45,6 +45,12 @@ pub struct Counts {
     pub steals: u64,
     /// Indexes recalled so.
     pub stolen_indexes: u64,
+    /// Indexes given to a second node so that outputs can be compared.
+    pub checked_indexes: u64,
+    /// Indexes whose outputs were ordered to be compared.
+    pub compared_indexes: u64,
+    /// Nodes caught with outputs that differ from what others agree on.
+    pub nodes_distrusted: u64,
     /// Indexes taken over from earlier jobs.
     pub cached_indexes: u64,
     /// Indexes given to a second node because the first is stuck with them.
@@ -75,6 +81,26 @@ pub enum Action {
         uid: String,
         /// Why; none: it is busy, and the explanation goes.
         reason: Option<String>,
+    },
+    /// Find out at which of some indexes two segments hold different outputs.
+    CompareOutputs {
+        /// UID of the job.
+        job_uid: String,
+        /// One segment.
+        left: Digest,
+        /// The other.
+        right: Digest,
+        /// Indexes that both hold.
+        indexes: IndexSet,
+    },
+    /// Taint a node whose outputs differ from what others agree on. Nothing else of the job may be written before.
+    DistrustNode {
+        /// The node.
+        node: String,
+        /// Its UID.
+        uid: String,
+        /// UID of the job that caught it.
+        job_uid: String,
     },
     /// Say that a job takes a CachedResult over. It is refused when an artifact that it names is gone: then nothing
     /// else of the job may be written, and the CachedResult is broken.
@@ -181,7 +207,9 @@ impl Action {
             | Self::DeleteAssignment(assignment) => Some(&assignment.spec.job.uid),
             Self::WriteJobStatus { job, .. } | Self::DeleteJob(job) => job.metadata.uid.as_deref(),
             Self::SetNodeReady { uid, .. } | Self::ExplainNode { uid, .. } => Some(uid),
-            Self::UseCachedResult { job_uid, .. } => Some(job_uid),
+            Self::UseCachedResult { job_uid, .. }
+            | Self::CompareOutputs { job_uid, .. }
+            | Self::DistrustNode { job_uid, .. } => Some(job_uid),
             Self::WriteCachedResult(entry) => entry.metadata.name.as_deref(),
             Self::DropCachedResult(entry) => entry.metadata.name.as_deref(),
             Self::EmitEvent(event) => Some(event.about.uid()),
@@ -226,6 +254,10 @@ impl fmt::Display for Action {
                 write!(f, "delete {} on {}", assignment.spec.job.name, assignment.spec.node_name)
             }
             Self::DeleteJob(job) => write!(f, "delete job {}", job.metadata.name.as_deref().unwrap_or_default()),
+            Self::CompareOutputs { left, right, indexes, .. } => {
+                write!(f, "compare {} and {}: [{indexes}]", &left.hex()[..6], &right.hex()[..6])
+            }
+            Self::DistrustNode { node, .. } => write!(f, "distrust node {node}"),
             Self::UseCachedResult { entry, .. } => write!(f, "use cached {}", ToldCached(entry)),
             Self::WriteCachedResult(entry) => write!(f, "cache {}", ToldCached(entry)),
             Self::DropCachedResult(entry) => write!(f, "drop cached {}", ToldCached(entry)),
@@ -266,7 +298,7 @@ impl fmt::Display for Told<'_> {
         for grant in &spec.grants {
             write!(f, " {}:[{}]", grant.attempt, grant.indexes)?;
         }
-        for (what, indexes) in [("recalled", &spec.recalled), ("copies", &spec.copies)] {
+        for (what, indexes) in [("recalled", &spec.recalled), ("copies", &spec.copies), ("checks", &spec.checks)] {
             if !indexes.is_empty() {
                 write!(f, " {what}=[{indexes}]")?;
             }
@@ -314,6 +346,17 @@ impl fmt::Display for ToldStatus<'_> {
         write!(f, " completed=[{}] failed=[{}]", status.completed_indexes, status.failed_indexes)?;
         if let Some(cached) = &status.cached {
             write!(f, " cached={}", cached.count)?;
+        }
+        if let Some(verification) = &status.verification {
+            write!(f, " verified=[{}]", verification.verified)?;
+            for (what, told) in [("unresolved", &verification.unresolved)] {
+                if !told.is_empty() {
+                    write!(f, " {what}=[{told}]")?;
+                }
+            }
+            for node in &verification.untrusted {
+                write!(f, " untrusted={}", node.name)?;
+            }
         }
         if !status.found.is_empty() {
             write!(f, " found=[{}]", status.found)?;

@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
-use schemas::{Assignment, CachedResult};
+use schemas::{Assignment, CachedResult, Digest, IndexSet, well_known::TAINT_UNTRUSTED};
 
 use crate::{
     action::{Action, Plan},
-    snapshot::{CacheFacts, CacheKey, JobFacts, Readiness, Snapshot},
+    snapshot::{CacheFacts, CacheKey, Compared, Effect, JobFacts, Readiness, Snapshot, Taint},
 };
 
 /// The snapshot after `plan`.
@@ -41,6 +41,17 @@ pub fn apply(snapshot: &Snapshot, plan: &Plan) -> Snapshot {
                     node.idle_reason.clone_from(reason);
                 }
             }
+            Action::CompareOutputs { job_uid, left, right, indexes } => {
+                if let Some(facts) = job_of(&mut after, Some(job_uid)) {
+                    facts.memory.compared.push(equal(*left, *right, indexes));
+                }
+            }
+            Action::DistrustNode { uid, .. } => {
+                if let Some(node) = after.nodes.iter_mut().find(|node| node.uid == *uid) {
+                    let (key, value) = (TAINT_UNTRUSTED.to_owned(), String::new());
+                    node.taints.push(Taint { key, value, effect: Effect::NoSchedule });
+                }
+            }
             Action::UseCachedResult { entry, at, .. } => {
                 let mut used = (**entry).clone();
                 used.spec.last_used = *at;
@@ -55,12 +66,24 @@ pub fn apply(snapshot: &Snapshot, plan: &Plan) -> Snapshot {
     }
     for (uid, memory) in &plan.memories {
         if let Some(facts) = job_of(&mut after, Some(uid)) {
+            let answers = std::mem::take(&mut facts.memory.compared);
+            let known = facts_before(snapshot, uid).map_or(0, |facts| facts.memory.compared.len());
             facts.memory = memory.clone();
+            facts.memory.compared.extend(answers.into_iter().skip(known));
         }
     }
     after.history.clone_from(&plan.history);
     after.node_memories.clone_from(&plan.node_memories);
     after
+}
+
+/// Outputs that are taken to be the same, as they are in a sound cluster.
+fn equal(left: Digest, right: Digest, indexes: &IndexSet) -> Compared {
+    Compared { left, right, same: indexes.clone(), differ: IndexSet::new() }
+}
+
+fn facts_before<'a>(snapshot: &'a Snapshot, uid: &str) -> Option<&'a JobFacts> {
+    snapshot.jobs.iter().find(|facts| facts.job.metadata.uid.as_deref() == Some(uid))
 }
 
 fn job_of<'a>(snapshot: &'a mut Snapshot, uid: Option<&str>) -> Option<&'a mut JobFacts> {

@@ -41,7 +41,8 @@ pub(crate) fn make<'a>(
     policy: &Policy,
     plan: &mut Plan,
 ) {
-    if !work.job.spec.speculation.enabled {
+    // A second output is not the first one's substitute where both are compared.
+    if !work.job.spec.speculation.enabled || work.verify.is_some() {
         return;
     }
     let mut budget = budget(work, hands, policy);

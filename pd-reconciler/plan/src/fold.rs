@@ -9,17 +9,20 @@ use std::collections::BTreeMap;
 use schemas::{IndexSet, job::Layout};
 
 use crate::{
-    failure_policy,
+    agreement, failure_policy,
     job::{Draft, Stage, Work},
     nodes::State,
+    verify::{self, Verify},
 };
 
-/// Where the indexes of a job stand. `all` is the disjoint union of `done`, `outstanding`, `waiting` and
-/// `failed`.
+/// Where the indexes of a job stand. `all` is the disjoint union of `done`, what is delivered and not done,
+/// `outstanding`, `waiting` and `failed`.
 #[derive(Default)]
 pub(crate) struct Fold {
     pub(crate) all: IndexSet,
     /// An output was accepted.
+    pub(crate) delivered: IndexSet,
+    /// It counts: where outputs are verified, enough of them agree.
     pub(crate) done: IndexSet,
     /// Expected from a node, or recalled from one that has not answered.
     pub(crate) outstanding: IndexSet,
@@ -47,6 +50,9 @@ pub(crate) fn reports(jobs: &mut [Work<'_>]) {
 
 /// Folds the reports of one job.
 pub(crate) fn one(work: &mut Work<'_>) {
+    if work.stage != Stage::Finished {
+        verify::weigh(work);
+    }
     let layout = work.layout.clone();
     fold(work, layout.as_ref());
 }
@@ -55,15 +61,19 @@ fn fold(work: &mut Work<'_>, layout: Option<&Layout>) {
     let all = layout.map_or_else(IndexSet::new, |layout| IndexSet::first(layout.subtasks));
     work.drafts.iter_mut().for_each(|draft| read(draft, &all));
     let taken_over = work.cached.as_ref().map(|cached| &cached.outputs);
-    let done = accept(&mut work.drafts, &taken_over.map_or_else(IndexSet::new, |outputs| &outputs.indexes() & &all));
-    let outstanding = claim(&mut work.drafts, &all, &done);
+    let delivered =
+        accept(&mut work.drafts, &taken_over.map_or_else(IndexSet::new, |outputs| &outputs.indexes() & &all));
+    let outstanding = claim(&mut work.drafts, &all, &delivered, work.verify.as_ref());
     let limit = work.job.spec.backoff_limit_per_index;
     let permanent = failure_policy::hopeless(work.job, &work.drafts);
-    let mut found = found(&work.drafts, layout);
+    let verify = work.verify.as_ref();
+    let mut found = found(&work.drafts, layout, verify.filter(|verify| verify.is_strict).map_or(1, |v| v.agree));
     taken_over.into_iter().for_each(|outputs| found |= &outputs.found);
-    let mut fold = Fold { found, all, done, outstanding, ..Fold::default() };
+    let done = verify.map_or_else(|| delivered.clone(), |verify| verify.counts(&delivered));
+    let mut fold = Fold { found, all, delivered, done, outstanding, ..Fold::default() };
+    fold.failed.clone_from(&verify.map(|verify| &verify.status.unresolved & &fold.delivered).unwrap_or_default());
     fold.retries = work.drafts.iter().map(granted_retries).sum();
-    let mut unowned = &(&fold.all - &fold.done) - &fold.outstanding;
+    let mut unowned = &(&fold.all - &fold.delivered) - &fold.outstanding;
     for (attempt, failed) in failures_by_attempt(&work.drafts).into_iter().rev() {
         let here = &failed & &unowned;
         unowned -= &here;
@@ -94,13 +104,19 @@ fn read(draft: &mut Draft<'_>, all: &IndexSet) {
 }
 
 /// Decides whose output of each index counts: first what was taken over, then those whose node it was granted to,
-/// then the others.
+/// then those who computed it as a check, then the others.
 fn accept(drafts: &mut [Draft<'_>], taken_over: &IndexSet) -> IndexSet {
     let mut done = taken_over.clone();
     for draft in drafts.iter_mut() {
         let granted: IndexSet = draft.grants.values().flat_map(IndexSet::ranges).collect();
-        draft.accepted = &(&draft.completed & &granted) - &done;
+        draft.accepted = &(&(&draft.completed & &granted) - &draft.checks) - &done;
         done |= &draft.accepted;
+    }
+    for draft in drafts.iter_mut() {
+        let checked = &(&draft.completed & &draft.checks) - &done;
+        draft.checks -= &checked;
+        draft.accepted |= &checked;
+        done |= &checked;
     }
     for draft in drafts {
         let late = &draft.completed - &done;
@@ -113,12 +129,12 @@ fn accept(drafts: &mut [Draft<'_>], taken_over: &IndexSet) -> IndexSet {
 /// Decides who is expected to deliver each index that is not done. A lost node is expected to deliver nothing;
 /// a draining one only what it has started. Owners come first, then what was recalled and may have started,
 /// then copies: one whose owner is gone becomes the owner.
-fn claim(drafts: &mut [Draft<'_>], all: &IndexSet, done: &IndexSet) -> IndexSet {
+fn claim(drafts: &mut [Draft<'_>], all: &IndexSet, done: &IndexSet, verify: Option<&Verify>) -> IndexSet {
     let mut claimed = done.clone();
     for draft in drafts.iter_mut().filter(|draft| draft.is_live) {
         let started = is_leaving(draft).then(|| started(draft));
         for (attempt, granted) in &draft.grants {
-            let mut open = &(&open_of(draft, *attempt, granted, all) - &draft.copies) - &claimed;
+            let mut open = &(&(&open_of(draft, *attempt, granted, all) - &draft.copies) - &draft.checks) - &claimed;
             if let Some(started) = &started {
                 draft.recalled |= &(&open - started);
                 open = &open & started;
@@ -134,6 +150,7 @@ fn claim(drafts: &mut [Draft<'_>], all: &IndexSet, done: &IndexSet) -> IndexSet 
     }
     for draft in drafts.iter_mut().filter(|draft| draft.is_live) {
         claim_copies(draft, all, done, &mut claimed);
+        claim_checks(draft, all, verify, &mut claimed);
     }
     &claimed - done
 }
@@ -177,6 +194,33 @@ fn claim_copies(draft: &mut Draft<'_>, all: &IndexSet, done: &IndexSet, claimed:
     draft.copies = copies;
 }
 
+/// What is to be compared with what another node delivers, while that is not settled. What nobody else has any more
+/// is this node's own.
+fn claim_checks(draft: &mut Draft<'_>, all: &IndexSet, verify: Option<&Verify>, claimed: &mut IndexSet) {
+    let Some(verify) = verify else { return };
+    let started = is_leaving(draft).then(|| started(draft));
+    let mut kept = &draft.completed & &draft.checks;
+    for (attempt, granted) in &draft.grants {
+        let mut open = &(&open_of(draft, *attempt, granted, all) & &draft.checks) - &draft.completed;
+        open -= &verify.status.verified;
+        open -= &verify.status.unresolved;
+        if let Some(started) = &started {
+            open = &open & started;
+        }
+        let inherited = &open - &*claimed;
+        let checked = &open - &inherited;
+        kept |= &checked;
+        *claimed |= &inherited;
+        if !inherited.is_empty() {
+            *draft.outstanding.entry(*attempt).or_default() |= &inherited;
+        }
+        if !checked.is_empty() {
+            draft.checking.insert(*attempt, checked);
+        }
+    }
+    draft.checks = kept;
+}
+
 /// True when what the node has not started should go elsewhere.
 fn is_leaving(draft: &Draft<'_>) -> bool {
     draft.node.is_some_and(|node| node.state == State::Ready && node.facts.draining)
@@ -196,11 +240,12 @@ fn failures_by_attempt(drafts: &[Draft<'_>]) -> BTreeMap<u32, IndexSet> {
     failures
 }
 
-/// Targets found on whatever node, cut to the job's goal.
-fn found(drafts: &[Draft<'_>], layout: Option<&Layout>) -> IndexSet {
+/// Targets that at least so many nodes have found, cut to the job's goal.
+fn found(drafts: &[Draft<'_>], layout: Option<&Layout>, least: usize) -> IndexSet {
     let targets = IndexSet::first(layout.and_then(|layout| layout.goal).unwrap_or(0));
-    let found: IndexSet = drafts.iter().filter_map(Draft::status).flat_map(|status| status.found.ranges()).collect();
-    &found & &targets
+    let mut levels = agreement::ladder(targets, least + 1);
+    drafts.iter().filter_map(Draft::status).for_each(|status| agreement::climb(&mut levels, &status.found));
+    levels.pop().unwrap_or_default()
 }
 
 /// Retries that stand in this node's grants and were accepted from it or are expected of it.
@@ -224,7 +269,8 @@ fn settle(work: &mut Work<'_>) {
         for (attempt, granted) in &mut draft.grants {
             let mut kept = draft.accepted.clone();
             draft.failed.range(*attempt..).for_each(|(_, failed)| kept |= &(failed & &unsettled_failures));
-            for expected in [&draft.outstanding, &draft.copying] {
+            kept |= &(&draft.completed & &draft.checks);
+            for expected in [&draft.outstanding, &draft.copying, &draft.checking] {
                 if let Some(expected) = expected.get(attempt) {
                     kept |= expected;
                 }

@@ -22,6 +22,7 @@ use crate::{
     policy::Policy,
     share, steal,
     time::after,
+    verify,
 };
 
 /// An idle node that got nothing, since a faster one is expected to be sooner: is that one still as fast?
@@ -40,6 +41,7 @@ pub(crate) fn refill<'a>(
     plan: &mut Plan,
 ) {
     let is_running = |work: &Work<'_>| work.stage == Stage::Running;
+    jobs.iter_mut().filter(|work| is_running(work)).for_each(verify::demand);
     let allotments = share::divide(jobs, dues, nodes);
     let contenders = share::contenders(jobs, dues, &allotments);
     for at in share::order(jobs) {
@@ -52,6 +54,7 @@ pub(crate) fn refill<'a>(
             work.hold_up(why, plan);
         }
         let is_all_out = refill_one(work, due.clone(), allotment, &contenders, nodes, policy, plan);
+        verify::hold_up(work, nodes, plan);
         let mut hands = hands(work, allotment, &contenders);
         efficiency::observe(work, &hands, now);
         if !is_all_out && hands.iter().any(|hand| hand.free() > 0) {
@@ -75,7 +78,7 @@ fn refill_one<'a>(
     policy: &Policy,
     plan: &mut Plan,
 ) -> bool {
-    let left: u64 = due.values().map(IndexSet::count).sum();
+    let left: u64 = due.values().map(IndexSet::count).sum::<u64>() + work.checks_due();
     if left == 0 || allotment.is_empty() {
         return left == 0;
     }
@@ -91,10 +94,11 @@ fn refill_one<'a>(
             wanted if wanted <= left => needs.clone(),
             _ => share::split(left, &needs),
         };
-        let has_retries = due.range(2..).any(|(_, due)| !due.is_empty());
-        (if has_retries { needs } else { amounts.clone() }, amounts)
+        let is_choosy = work.checks_due() > 0 || due.range(2..).any(|(_, due)| !due.is_empty());
+        (if is_choosy { needs } else { amounts.clone() }, amounts)
     };
-    // A failed index goes to another node first, even to one whose share is full, but not nowhere.
+    // A failed index goes to another node first, even to one whose share is full, but not nowhere. What is checked goes
+    // to another node anyway.
     for (amounts, prefers_others) in [(&amounts, true), (&needs, true), (&needs, false)] {
         for (hand, amount) in hands.iter().zip(amounts) {
             give(work, hand, *amount, &mut due, prefers_others, nodes, plan);
@@ -194,6 +198,11 @@ fn give<'a>(
 ) {
     let given = work.draft(&hand.node_uid).map_or(0, |draft| draft.outstanding_count() - hand.outstanding);
     let mut room = amount.saturating_sub(given);
+    for (attempt, mut suited) in verify::suited(work, &hand.node_uid, !prefers_others) {
+        let taken = suited.take_first(room);
+        room -= taken.count();
+        check(work, &hand.node_uid, attempt, &taken, nodes, plan);
+    }
     let failed_here = work.draft(&hand.node_uid).map(failed_here).unwrap_or_default();
     for attempt in due.keys().rev().copied().collect::<Vec<u32>>() {
         let Some(waiting) = due.get_mut(&attempt) else { continue };
@@ -209,6 +218,23 @@ fn give<'a>(
         room -= taken.count();
         hand_over(work, &hand.node_uid, attempt, &taken, nodes, plan);
     }
+}
+
+/// Lets a node compute what another one has delivered.
+fn check<'a>(work: &mut Work<'a>, node_uid: &str, attempt: u32, taken: &IndexSet, nodes: &Nodes<'a>, plan: &mut Plan) {
+    let (Some(node), false) = (nodes.get(node_uid), taken.is_empty()) else { return };
+    let layout = work.layout.clone();
+    if let Some(verify) = &mut work.verify {
+        verify.due -= taken;
+    }
+    plan.counts.checked_indexes += taken.count();
+    let Some(draft) = work.draft_for(node) else { return };
+    draft.is_granted = true;
+    draft.spec.layout = layout;
+    draft.checks |= taken;
+    draft.grants.values_mut().for_each(|granted| *granted -= taken);
+    *draft.grants.entry(attempt).or_default() |= taken;
+    *draft.checking.entry(attempt).or_default() |= taken;
 }
 
 /// What failed on this node.

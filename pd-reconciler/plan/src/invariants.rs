@@ -7,7 +7,7 @@ use schemas::{Assignment, IndexSet, JobStatus, condition, job::conditions};
 
 use crate::{
     action::{Action, Plan},
-    applied, grants,
+    agreement, applied, grants,
     policy::Policy,
     rates::History,
     snapshot::{JobFacts, NodeFacts, Readiness, Snapshot},
@@ -25,6 +25,7 @@ pub fn check(snapshot: &Snapshot, plan: &Plan, policy: &Policy) -> Vec<String> {
         checked.grants(&mut broken);
         checked.owners(&mut broken);
         checked.recalled(&mut broken);
+        checked.checks(&mut broken);
         checked.merges(&mut broken);
     }
     for action in &plan.actions {
@@ -56,6 +57,7 @@ impl Checked<'_> {
         self.before
             .assignments
             .iter()
+            .filter(|assignment| self.is_trusted(assignment))
             .filter_map(|a| a.status.as_ref())
             .fold(taken_over, |done, status| &done | &status.completed())
     }
@@ -70,6 +72,7 @@ impl Checked<'_> {
                 continue;
             }
             let name = assignment.metadata.name.as_deref().unwrap_or_default();
+            let new = &new - &assignment.spec.checks;
             if !new.is_disjoint(&done) {
                 broken.push(format!("{name}: [{}] is done and given out again", &new & &done));
             }
@@ -100,7 +103,7 @@ impl Checked<'_> {
         let rate = assignment.status.as_ref().map(|status| status.rate).filter(|rate| *rate > 0.0);
         let module = self.after.job.spec.task.module;
         let rate = rate.or_else(|| self.history.rate(module?, &assignment.spec.node_uid));
-        let open = (&open(assignment, &IndexSet::new()) - &assignment.spec.copies).count();
+        let open = (&(&open(assignment, &IndexSet::new()) - &assignment.spec.copies) - &assignment.spec.checks).count();
         let most = grants::window_max(f64::from(slots), rate, self.policy);
         let all_slots: u64 = self.nodes.iter().map(|node| u64::from(node.slots)).sum();
         let whole = self.policy.whole_min.max(all_slots * u64::from(self.policy.whole_per_slot));
@@ -134,14 +137,54 @@ impl Checked<'_> {
         self.node(assignment).is_some_and(|node| node.ready != Readiness::Unknown)
     }
 
-    /// No two nodes that may be alive are expected to deliver the same index, but for one copy.
+    /// An index is checked by a job that verifies alone, beside a node that holds it as its own, by no more nodes
+    /// than may compute it, and never by one that was caught lying.
+    fn checks(&self, broken: &mut Vec<String>) {
+        let verification = self.after.job.spec.verification.as_ref();
+        let most = verification.map_or(0, |verification| verification.of() as usize);
+        let mut held = agreement::ladder(self.all(), most + 2);
+        for assignment in self.after.assignments.iter().filter(|assignment| self.is_trusted(assignment)) {
+            let given = &open(assignment, &IndexSet::new()) & &assignment.spec.checks;
+            let name = assignment.metadata.name.as_deref().unwrap_or_default();
+            let alone = &given - &self.done();
+            if !alone.is_empty() {
+                broken.push(format!("{name}: [{alone}] is checked before anybody has delivered it"));
+            }
+            agreement::climb(&mut held, &(&assignment.spec.granted() & &self.checked()));
+        }
+        if let Some(too_many) = held.pop().filter(|indexes| !indexes.is_empty()) {
+            broken.push(format!("[{too_many}] is held by more than {most} nodes"));
+        }
+    }
+
+    /// False when a job that verifies has caught the node, or another one has.
+    fn is_trusted(&self, assignment: &Assignment) -> bool {
+        let job = &self.after.job;
+        let known = job.status.iter().filter_map(|status| status.verification.as_ref());
+        let is_caught = known.flat_map(|known| &known.untrusted).any(|node| node.uid == assignment.spec.node_uid);
+        let is_tainted = self.node(assignment).is_some_and(taints::is_untrusted);
+        job.spec.verification.is_none() || !(is_caught || is_tainted)
+    }
+
+    /// The job's indexes.
+    fn all(&self) -> IndexSet {
+        let layout = self.after.job.status.as_ref().and_then(|status| status.layout.as_ref());
+        IndexSet::first(layout.map_or(0, |layout| layout.subtasks))
+    }
+
+    /// What some node checks.
+    fn checked(&self) -> IndexSet {
+        self.after.assignments.iter().flat_map(|assignment| assignment.spec.checks.ranges()).collect()
+    }
+
+    /// No two nodes that may be alive are expected to deliver the same index, but for one copy and for checks.
     fn owners(&self, broken: &mut Vec<String>) {
         let done = self.done();
         let (mut owned, mut copied) = (IndexSet::new(), IndexSet::new());
         for assignment in self.after.assignments.iter().filter(|assignment| self.is_live(assignment)) {
             let open = open(assignment, &done);
             let copies = &open & &assignment.spec.copies;
-            let own = &open - &copies;
+            let own = &(&open - &copies) - &assignment.spec.checks;
             let name = assignment.metadata.name.as_deref().unwrap_or_default();
             if !own.is_disjoint(&owned) {
                 broken.push(format!("{name}: [{}] has two live owners", &own & &owned));

@@ -16,11 +16,12 @@ use crate::{
     fold::Fold,
     names,
     nodes::{Node, Nodes, State},
-    queues,
+    queues, quorum,
     rates::Rate,
     rerun,
     snapshot::{JobFacts, Memory, QueueFacts, Snapshot},
     taints,
+    verify::Verify,
 };
 
 /// One job while it is being decided.
@@ -45,6 +46,10 @@ pub(crate) struct Work<'a> {
     pub(crate) queue: Option<&'a QueueFacts>,
     /// Its inputs, as far as they are known.
     pub(crate) inputs: BTreeMap<String, Digest>,
+    /// What is known of its verification; none: its outputs are believed, or it is not planned.
+    pub(crate) verify: Option<Verify>,
+    /// What decides which of its indexes are sampled.
+    pub(crate) sample_seed: u64,
     /// True when it may use only some of the slots, because of others or of its queue's quota.
     pub(crate) is_rationed: bool,
 }
@@ -105,6 +110,12 @@ pub(crate) struct Draft<'a> {
     pub(crate) recalled: IndexSet,
     /// Recalled after it had started, and not given to another.
     pub(crate) retained: IndexSet,
+    /// Granted to be compared with what another node delivers, as it was stored or as this plan has it.
+    pub(crate) checks: IndexSet,
+    /// What of these is to be expected, by attempt.
+    pub(crate) checking: BTreeMap<u32, IndexSet>,
+    /// True when the job does not trust the node: nothing that it reports counts.
+    pub(crate) is_distrusted: bool,
     /// True when this plan gave it more indexes.
     pub(crate) is_granted: bool,
 }
@@ -130,7 +141,8 @@ impl<'a> Work<'a> {
 
     /// True when the node takes work, and this job's.
     pub(crate) fn fits(&self, node: &Node<'_>) -> bool {
-        node.takes_work() && self.selects(node) && taints::admits(node.facts, self.job)
+        let is_trusted = || self.draft(&node.facts.uid).is_none_or(|draft| !draft.is_distrusted);
+        node.takes_work() && self.selects(node) && taints::admits(node.facts, self.job) && is_trusted()
     }
 
     /// The nodes that may be given something new of this job.
@@ -142,6 +154,16 @@ impl<'a> Work<'a> {
     pub(crate) fn has_begun(&self) -> bool {
         let started = self.job.status.as_ref().and_then(|status| status.start_time);
         started.is_some() || self.layout.is_some() || !self.drafts.is_empty()
+    }
+
+    /// True when only its merge is left.
+    pub(crate) fn has_succeeded(&self) -> bool {
+        has_succeeded(self.job)
+    }
+
+    /// How many delivered indexes need another output that nobody is at.
+    pub(crate) fn checks_due(&self) -> u64 {
+        self.verify.as_ref().map_or(0, |verify| verify.due.count())
     }
 
     /// True when it is about to be Failed.
@@ -183,6 +205,7 @@ pub(crate) fn bucket<'a>(snapshot: &'a Snapshot, nodes: &Nodes<'a>, plan: &mut P
             continue;
         }
         let Some(mut work) = bucket_one(facts, inputs, nodes, plan) else { continue };
+        work.sample_seed = snapshot.sample_seed;
         work.queue = queues.get(facts.job.spec.queue.as_str()).copied();
         jobs.push(work);
     }
@@ -236,9 +259,12 @@ fn bucket_one<'a>(
         held_up: None,
         queue: None,
         inputs,
+        verify: None,
+        sample_seed: 0,
         is_rationed: false,
     };
     work.drafts.iter_mut().for_each(|draft| taints::evict(draft, job));
+    work.drafts.iter_mut().for_each(|draft| taints::distrust(draft, job));
     if is_over(job) {
         work.stage = Stage::Finished;
     } else if let Some(spec) = work_spec(job, &work.inputs) {
@@ -260,16 +286,19 @@ pub(crate) fn is_over(job: &Job) -> bool {
     })
 }
 
+/// True when enough of it has succeeded, as an earlier plan wrote down: only the merge is left.
+pub(crate) fn has_succeeded(job: &Job) -> bool {
+    job.status.as_ref().is_some_and(|status| condition::is_true(&status.conditions, conditions::SUCCESS_CRITERIA_MET))
+}
+
 /// What the plan call answered, as it was recorded first: in the job, else in what was already handed out,
-/// else in the first report.
+/// else in the first report, or in as many as have to agree.
 fn layout(job: &Job, drafts: &[Draft<'_>]) -> Option<Layout> {
     let recorded = job.status.as_ref().and_then(|status| status.layout.as_ref());
     let handed_out = || drafts.iter().find_map(|draft| draft.spec.layout.as_ref());
-    let reported = || {
-        drafts.iter().find_map(|draft| match draft.plan_report() {
-            Some(PlanReport::Layout(layout)) => Some(layout),
-            _ => None,
-        })
+    let reported = || match quorum::of(&job.spec) {
+        Some(quorum) => quorum::layout(drafts, quorum),
+        None => quorum::layouts(drafts).next(),
     };
     recorded.or_else(handed_out).or_else(reported).cloned()
 }
@@ -285,6 +314,7 @@ pub(crate) fn work_spec(job: &Job, inputs: &BTreeMap<String, Digest>) -> Option<
         subtask_timeout: spec.subtask_timeout,
         cpu_time: spec.resources.cpu_time,
         isolation: spec.sandbox.isolation,
+        bitwise: spec.verification.is_some(),
     })
 }
 
@@ -297,6 +327,7 @@ impl<'a> Draft<'a> {
             *draft.grants.entry(grant.attempt).or_default() |= &grant.indexes;
         }
         draft.copies = std::mem::take(&mut draft.spec.copies);
+        draft.checks = std::mem::take(&mut draft.spec.checks);
         let recalled = std::mem::take(&mut draft.spec.recalled);
         if draft.is_live && !draft.is_acknowledged() {
             draft.recalled = recalled;
@@ -321,6 +352,7 @@ impl<'a> Draft<'a> {
             grants: vec![],
             recalled: IndexSet::new(),
             copies: IndexSet::new(),
+            checks: IndexSet::new(),
             slots: None,
             merge: None,
         };
@@ -343,6 +375,9 @@ impl<'a> Draft<'a> {
             outstanding: BTreeMap::new(),
             copying: BTreeMap::new(),
             copies: IndexSet::new(),
+            checks: IndexSet::new(),
+            checking: BTreeMap::new(),
+            is_distrusted: false,
             recalled: IndexSet::new(),
             retained: IndexSet::new(),
             is_granted: false,
@@ -360,9 +395,27 @@ impl<'a> Draft<'a> {
         self.node.is_some_and(|node| matches!(node.state, State::Suspect | State::Away))
     }
 
-    /// What the node reported, if the report is its own.
+    /// The job does not trust the node any more: as if the node were lost and had never reported, but it is told to
+    /// stop.
+    pub(crate) fn distrust(&mut self) {
+        self.is_distrusted = true;
+        self.is_evicted = self.node.is_some_and(|node| node.state != State::Lost);
+        self.is_live = false;
+        if self.is_evicted && !self.grants.is_empty() {
+            self.spec.slots = Some(0);
+        }
+    }
+
+    /// What the node has delivered, or is expected to, of what it was granted as a check.
+    pub(crate) fn checks_held(&self) -> IndexSet {
+        let mut held = &self.completed & &self.checks;
+        self.checking.values().for_each(|expected| held |= expected);
+        held
+    }
+
+    /// What the node reported, if the report is its own and it is trusted.
     pub(crate) fn status(&self) -> Option<&'a schemas::AssignmentStatus> {
-        let before = self.before?;
+        let before = self.before.filter(|_| !self.is_distrusted)?;
         before.status.as_ref().filter(|status| status.node_uid == before.spec.node_uid)
     }
 
@@ -385,7 +438,7 @@ impl<'a> Draft<'a> {
 
     /// Number of indexes that are to be expected from this node. What was recalled is expected to leave it.
     pub(crate) fn outstanding_count(&self) -> u64 {
-        let given = self.outstanding.values().chain(self.copying.values());
+        let given = self.outstanding.values().chain(self.copying.values()).chain(self.checking.values());
         given.map(IndexSet::count).sum::<u64>() + self.retained.count()
     }
 
@@ -398,7 +451,7 @@ impl<'a> Draft<'a> {
     /// is to stop. The plan call and the merge, when they are not answered, are withdrawn too.
     pub(crate) fn stop(&mut self) {
         for (attempt, indexes) in &mut self.grants {
-            let mut settled = self.accepted.clone();
+            let mut settled = &self.accepted | &(&self.completed & &self.checks);
             self.failed.range(*attempt..).for_each(|(_, failed)| settled |= failed);
             *indexes = &*indexes & &settled;
         }
@@ -408,6 +461,7 @@ impl<'a> Draft<'a> {
         }
         self.outstanding.clear();
         self.copying.clear();
+        self.checking.clear();
         self.recalled = IndexSet::new();
         self.retained = IndexSet::new();
         if self.open_merge().is_some() {
@@ -423,7 +477,9 @@ impl<'a> Draft<'a> {
         let granted = self.grants.iter().filter(|(_, indexes)| !indexes.is_empty());
         let grants = granted.map(|(attempt, indexes)| Grant { attempt: *attempt, indexes: indexes.clone() }).collect();
         let copies = self.copying.values().flat_map(IndexSet::ranges).collect();
-        let spec = AssignmentSpec { grants, copies, recalled: &self.recalled | &self.retained, ..self.spec.clone() };
+        let mut spec =
+            AssignmentSpec { grants, copies, recalled: &self.recalled | &self.retained, ..self.spec.clone() };
+        spec.checks = &self.checks & &spec.granted();
         let Some(before) = self.before else {
             let metadata = names::metadata(job, &spec, self.name.clone());
             return Some(Action::CreateAssignment(Box::new(Assignment { metadata, spec, status: None })));

@@ -5,6 +5,7 @@
 //! byte, and planning on the result of a plan changes nothing.
 
 mod action;
+mod agreement;
 mod applied;
 mod backoff;
 mod cache;
@@ -26,8 +27,10 @@ mod plan_call;
 mod poison;
 mod policy;
 mod queues;
+mod quorum;
 mod rates;
 mod rerun;
+mod sample;
 mod share;
 mod snapshot;
 mod status;
@@ -36,6 +39,7 @@ mod taints;
 mod time;
 mod ttl;
 mod verdict;
+mod verify;
 
 pub use action::{About, Action, Counts, Event, Note, Plan};
 pub use applied::apply;
@@ -43,8 +47,8 @@ pub use names::assignment as assignment_name;
 pub use policy::Policy;
 pub use rates::History;
 pub use snapshot::{
-    CacheFacts, CacheKey, Cohort, Effect, JobFacts, Memory, NodeFacts, NodeMemory, Progress, QueueFacts, Readiness,
-    Snapshot, Taint,
+    CacheFacts, CacheKey, Cohort, Compared, Effect, JobFacts, Memory, NodeFacts, NodeMemory, Progress, QueueFacts,
+    Readiness, Snapshot, Taint,
 };
 pub use ttl::expires_at;
 
@@ -71,6 +75,7 @@ fn decide(snapshot: &Snapshot, now: Timestamp, policy: &Policy) -> Plan {
     rates::expect(&mut jobs, &nodes, &snapshot.history, now);
     let due: Vec<backoff::Due> = jobs.iter_mut().map(|work| backoff::release(work, now, policy, &mut plan)).collect();
     grants::refill(&mut jobs, &due, &nodes, now, policy, &mut plan);
+    jobs.iter().for_each(|work| verify::order(work, &mut plan));
     merge::order(&mut jobs, &nodes, now, policy, &mut plan);
     plan.history = snapshot.history.clone();
     plan.history.learn(&jobs);

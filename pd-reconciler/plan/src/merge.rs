@@ -77,7 +77,12 @@ fn choose<'n, 'a>(work: &Work<'a>, nodes: &'n Nodes<'a>) -> Option<&'n Node<'a>>
         let status = work.draft(&node.facts.uid).and_then(Draft::status);
         status.map_or(0, |status| status.segments.iter().map(|segment| segment.size).sum::<u64>())
     };
-    work.eligible(nodes).min_by_key(|node| (has_failed(node), u64::MAX - bytes(node), &node.facts.name))
+    // Where several results have to agree, each is another node's.
+    let is_new = |node: &&Node<'_>| {
+        let report = work.draft(&node.facts.uid).and_then(Draft::merge_report);
+        report.is_none_or(|report| report.result.is_none())
+    };
+    work.eligible(nodes).filter(is_new).min_by_key(|node| (has_failed(node), u64::MAX - bytes(node), &node.facts.name))
 }
 
 /// The canonical outputs: every accepted index once, in the order of its segment's first index.
@@ -86,7 +91,7 @@ fn parts(work: &Work<'_>) -> Vec<Part> {
     let mut parts: Vec<Part> =
         taken_over.map(|segment| Part { segment: segment.digest, indexes: segment.indexes.clone() }).collect();
     for draft in &work.drafts {
-        let mut left = draft.accepted.clone();
+        let mut left = &draft.accepted & &work.fold.done;
         for segment in draft.status().iter().flat_map(|status| &status.segments) {
             let indexes = &segment.indexes & &left;
             if !indexes.is_empty() {

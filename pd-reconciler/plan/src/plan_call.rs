@@ -2,6 +2,7 @@
 //! same one again, after a back-off, when there is no other.
 
 use jiff::Timestamp;
+use schemas::assignment::PlanReport;
 
 use crate::{
     action::Plan,
@@ -57,7 +58,8 @@ fn hand_out<'a>(
 /// Of the nodes that failed, the one that has tried least often.
 fn least_tried<'n, 'a>(work: &Work<'a>, nodes: &'n Nodes<'a>) -> Option<&'n Node<'a>> {
     let tries = |node: &Node<'_>| work.draft(&node.facts.uid).map_or(0, |draft| draft.spec.plan_attempt);
-    let failed = |node: &&Node<'_>| work.draft(&node.facts.uid).is_some_and(|draft| draft.plan_report().is_some());
+    let has_failed = |draft: &Draft<'_>| matches!(draft.plan_report(), Some(PlanReport::Failed(_)));
+    let failed = |node: &&Node<'_>| work.draft(&node.facts.uid).is_some_and(has_failed);
     work.eligible(nodes).filter(failed).min_by_key(|node| (tries(node), &node.facts.name))
 }
 

@@ -43,7 +43,8 @@ fn kind<'a>(work: &Work<'a>) -> (i32, &'a str) {
 }
 
 fn is_hungry(work: &Work<'_>, due: &Due) -> bool {
-    work.stage == Stage::Running && (due.values().any(|due| !due.is_empty()) || !work.fold.outstanding.is_empty())
+    work.stage == Stage::Running
+        && (due.values().any(|due| !due.is_empty()) || !work.fold.outstanding.is_empty() || work.checks_due() > 0)
 }
 
 /// Slots, dealt one by one.
@@ -160,7 +161,8 @@ impl<'a> Want<'a> {
         };
         let here: BTreeMap<&str, u64> = work.drafts.iter().filter_map(used).collect();
         let limit = u64::from(placement::parallelism_left(work));
-        Self { here, anywhere: due.values().map(IndexSet::count).sum(), limit, ..Self::default() }
+        let anywhere = due.values().map(IndexSet::count).sum::<u64>() + work.checks_due();
+        Self { here, anywhere, limit, ..Self::default() }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use schemas::{Assignment, CachedResult, IndexSet, Job};
+use schemas::{Assignment, CachedResult, Digest, IndexSet, Job};
 
 use crate::{efficiency::Losses, rates::History};
 
@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub finished: Vec<Arc<Job>>,
     /// By node UID: what the last plan wanted remembered; empty after a restart.
     pub node_memories: BTreeMap<String, NodeMemory>,
+    /// Drawn by the shell: decides which indexes of a job are sampled, and no node knows it.
+    pub sample_seed: u64,
     /// What jobs that have ended left for others. Shared by the snapshots that follow each other.
     pub cache: Arc<CacheFacts>,
 }
@@ -218,6 +220,21 @@ pub struct Memory {
     pub progress: BTreeMap<String, Progress>,
     /// Where slot-seconds went.
     pub losses: Losses,
+    /// What comparisons of outputs have shown, for segments that are still there. The shell adds the answers.
+    pub compared: Vec<Compared>,
+}
+
+/// What a comparison of two segments has shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// One segment.
+    pub left: Digest,
+    /// The other.
+    pub right: Digest,
+    /// Indexes at which both have the same output.
+    pub same: IndexSet,
+    /// Indexes at which they have not.
+    pub differ: IndexSet,
 }
 
 /// How far a node was when it last came on.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use schemas::{
     Condition, IndexSet, JobStatus, condition,
-    job::{SubtaskCounts, Waiting, conditions, waiting},
+    job::{SubtaskCounts, UntrustedNode, Waiting, conditions, waiting},
 };
 
 use crate::{
@@ -36,6 +36,7 @@ pub(crate) fn write(
     new.task_digest = new.task_digest.or_else(|| Some(work.job.spec.task.digest()));
     new.cache_key = new.cache_key.or_else(|| cache::key(work));
     new.cached.clone_from(&work.cached);
+    new.verification = work.verify.as_ref().map(|verify| verify.status.clone()).or(new.verification);
     let given = &work.job.spec.task.inputs;
     new.inputs =
         work.inputs.iter().filter(|(name, _)| !given.contains_key(*name)).map(|(n, d)| (n.clone(), *d)).collect();
@@ -62,7 +63,8 @@ pub(crate) fn write(
 fn count(work: &Work<'_>, status: &mut JobStatus) {
     let fold = &work.fold;
     let is_ending = matches!(work.stage, Stage::Merging(_) | Stage::Complete(..) | Stage::Failing(_) | Stage::Held(_));
-    let running = if is_ending { 0 } else { fold.outstanding.count() };
+    let unverified = fold.delivered.count() - (&fold.delivered & &(&fold.done | &fold.failed)).count();
+    let running = if is_ending { 0 } else { fold.outstanding.count() + unverified };
     let (total, succeeded, failed) = (fold.all.count(), fold.done.count(), fold.failed.count());
     let pending = total - succeeded - failed - running;
     status.subtasks = SubtaskCounts { total, succeeded, failed, running, pending };
@@ -194,6 +196,12 @@ fn is_urgent(old: &JobStatus, new: &JobStatus) -> bool {
         || old.inputs != new.inputs
         || old.layout != new.layout
         || old.result != new.result
+        || untrusted(old) != untrusted(new)
+}
+
+/// The nodes that were caught lying.
+fn untrusted(status: &JobStatus) -> &[UntrustedNode] {
+    status.verification.as_ref().map_or(&[], |verification| &verification.untrusted)
 }
 
 /// When progress may be written next: often while the job is young, seldom when it is old.

@@ -16,8 +16,10 @@ use crate::{
     failure_policy,
     job::{Draft, Stage, Verdict, Work},
     queues::Begun,
+    quorum,
     snapshot::Snapshot,
     time::after,
+    verify::Verify,
 };
 
 /// Characters of a task's own message that a condition quotes.
@@ -117,11 +119,16 @@ fn success(work: &Work<'_>) -> Option<Verdict> {
             return Some(verdict("SuccessPolicy", message));
         }
     }
-    (done == layout.subtasks).then(|| verdict("CompletionsReached", format!("all {done} subtasks succeeded")))
+    let is_verified = work.verify.as_ref().is_none_or(Verify::is_settled);
+    (done == layout.subtasks && is_verified)
+        .then(|| verdict("CompletionsReached", format!("all {done} subtasks succeeded")))
 }
 
-/// The first successful merge.
+/// The first successful merge, or what as many as have to agree came to.
 fn merge_result(work: &Work<'_>) -> Option<JobResult> {
+    if let Some(quorum) = quorum::of(&work.job.spec) {
+        return quorum::result(&work.drafts, quorum);
+    }
     let reports = work.drafts.iter().filter_map(Draft::merge_report);
     let succeeded = reports.filter_map(|report| report.result.as_ref().map(|result| (report.attempt, result)));
     succeeded.min_by_key(|(attempt, _)| *attempt).map(|(_, result)| result.clone())
@@ -144,6 +151,10 @@ fn deadline(work: &Work<'_>, now: Timestamp, plan: &mut Plan) -> Option<Verdict>
 
 /// The plan call failed where trying another node cannot help, or too often.
 fn plan_failed(work: &Work<'_>) -> Option<Verdict> {
+    let of = quorum::of(&work.job.spec).map_or(usize::MAX, |quorum| quorum.of as usize);
+    if quorum::layouts(&work.drafts).count() >= of {
+        return Some(verdict("PlanFailed", format!("{of} nodes have answered the plan call, and too few agree")));
+    }
     let failures: Vec<&CallFailure> = plan_failures(work).collect();
     let last = failures.last()?;
     let hopeless = failures.iter().find(|failure| !is_transient(failure.outcome));
@@ -174,6 +185,10 @@ fn is_transient(outcome: FailureOutcome) -> bool {
 
 /// The merge failed for good, or once more than retries are allowed.
 fn merge_failed(work: &Work<'_>) -> Option<Verdict> {
+    let of = quorum::of(&work.job.spec).map_or(usize::MAX, |quorum| quorum.of as usize);
+    if quorum::results(&work.drafts).count() >= of {
+        return Some(verdict("MergeFailed", format!("{of} nodes have merged the outputs, and too few results agree")));
+    }
     let is_open = work.drafts.iter().any(|draft| draft.is_live && draft.open_merge().is_some());
     let reports = work.drafts.iter().filter_map(Draft::merge_report);
     let failures = reports.filter_map(|report| report.failure.as_ref().map(|failure| (report.attempt, failure)));
@@ -202,7 +217,8 @@ fn too_many_failures(work: &Work<'_>) -> Option<Verdict> {
         let message = format!("{wanted} retries are needed, {limit} are allowed; {}", first_failure(work, &failing));
         return Some(verdict("BackoffLimitExceeded", message));
     }
-    let is_settled = fold.outstanding.is_empty() && fold.waiting.is_empty();
+    let is_verified = work.verify.as_ref().is_none_or(|verify| verify.is_through(fold));
+    let is_settled = fold.outstanding.is_empty() && fold.waiting.is_empty() && is_verified;
     (is_settled && failed > 0).then(|| {
         let total = fold.all.count();
         verdict("FailedIndexes", format!("{failed} of {total} subtasks failed; {}", first_failure(work, &fold.failed)))
@@ -211,6 +227,10 @@ fn too_many_failures(work: &Work<'_>) -> Option<Verdict> {
 
 /// Quotes the newest failure of the first of `indexes` that failed.
 pub(crate) fn first_failure(work: &Work<'_>, indexes: &IndexSet) -> String {
+    let unresolved = work.verify.as_ref().and_then(|verify| (&verify.status.unresolved & indexes).min());
+    if let (Some(index), Some(verify)) = (unresolved, &work.verify) {
+        return format!("index {index}: no {} of {} outputs agree", verify.agree, verify.of);
+    }
     let failures = work.drafts.iter().filter_map(Draft::status).flat_map(|status| &status.failures);
     let told = failures.filter_map(|failure| Some(((&failure.indexes & indexes).min()?, failure)));
     let first = told.min_by_key(|(index, failure)| (*index, u32::MAX - failure.attempt));

@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use pd_plan::{
-    CacheFacts, Effect, History, JobFacts, NodeFacts, NodeMemory, Plan, QueueFacts, Readiness, Snapshot, Taint,
+    CacheFacts, Compared, Effect, History, JobFacts, NodeFacts, NodeMemory, Plan, QueueFacts, Readiness, Snapshot, Taint,
     expires_at,
 };
 use schemas::{Assignment, CachedResult, Job, Queue, condition, job::conditions, validation, well_known};
@@ -54,6 +54,8 @@ pub(crate) struct View {
     node_memories: BTreeMap<String, NodeMemory>,
     /// UIDs of jobs that are set aside and when they go.
     expiring: BTreeMap<String, Timestamp>,
+    /// Drawn at the start: decides which indexes are sampled, so that no node can know it.
+    sample_seed: u64,
     /// When the last snapshot was made.
     looked_at: Timestamp,
     /// Subtasks that succeeded and failed by what we wrote since this was last asked.
@@ -75,6 +77,8 @@ pub(crate) enum Written {
     Assignment(Box<Assignment>),
     Node(Box<Node>),
     CachedResult(Box<CachedResult>),
+    /// What a comparison of outputs of a job has shown.
+    Compared { job_uid: String, compared: Compared },
     /// It was deleted.
     NoCachedResult(Arc<CachedResult>),
     /// It was deleted.
@@ -84,6 +88,12 @@ pub(crate) enum Written {
 }
 
 impl View {
+    /// One that samples by a number of its own.
+    pub(crate) fn new() -> Self {
+        let sample_seed = uuid::Uuid::new_v4().as_u64_pair().0;
+        Self { sample_seed, ..Self::default() }
+    }
+
     /// True once everything was listed once: before that absence means nothing.
     pub(crate) fn is_synced(&self) -> bool {
         let objects = self.jobs.is_synced() && self.assignments.is_synced();
@@ -154,6 +164,11 @@ impl View {
             Written::CachedResult(entry) => {
                 let changed = self.cached.put(*entry);
                 self.meet_cached(&changed);
+            }
+            Written::Compared { job_uid, compared } => {
+                if let Some(facts) = self.open.get_mut(&job_uid) {
+                    facts.memory.compared.push(compared);
+                }
             }
             Written::NoCachedResult(entry) => {
                 let gone = self.cached.forget(&entry);
@@ -242,6 +257,7 @@ impl View {
         let finished = self.depended_on();
         Snapshot {
             cache: self.cache(),
+            sample_seed: self.sample_seed,
             watching_since: self.leases.watching_since(now, lost_after),
             nodes,
             jobs: std::mem::take(&mut self.open).into_values().collect(),

@@ -5,6 +5,7 @@ mod policy;
 mod sandbox;
 mod status;
 mod task;
+mod verification;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -16,6 +17,7 @@ pub use sandbox::{Isolation, Sandbox};
 pub use status::{CacheUse, EfficiencyLoss, JobResult, JobStatus, Layout, SubtaskCounts, Waiting, conditions, waiting};
 pub(crate) use task::canonical;
 pub use task::{InputFrom, JobTask};
+pub use verification::{Quorum, Sample, UntrustedNode, Verification, VerificationStatus};
 
 use crate::{ByteSize, Duration};
 
@@ -101,6 +103,9 @@ pub struct JobSpec {
     /// When a part of the work is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub success_policy: Option<SuccessPolicy>,
+    /// Whether nodes compute indexes again, to compare; absent: each output is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
     /// Which nodes may run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<Placement>,

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::VerificationStatus;
 use crate::{Condition, Digest, IndexSet, cached_result::Outputs};
 
 /// What a Job has come to.
@@ -40,6 +41,9 @@ pub struct JobStatus {
     /// What was taken over from an earlier job; absent: nothing. Its indexes are among the succeeded ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached: Option<CacheUse>,
+    /// What has come of comparing outputs, with `spec.verification`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationStatus>,
     /// How many subtasks stand where.
     #[serde(default)]
     pub subtasks: SubtaskCounts,

@@ -63,6 +63,10 @@ fn validate_grants(spec: &AssignmentSpec, subtasks: Option<u64>, path: &FieldPat
         errors.extend(overlap(&granted, &grant.indexes, &path));
         granted |= &grant.indexes;
     }
+    if !granted.is_superset(&spec.checks) {
+        let rule = format!("[{}] is not granted", &spec.checks - &granted);
+        errors.push(FieldError::invalid("spec.checks", &spec.checks, rule));
+    }
     errors
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Duration, JobSpec,
-    job::{FailurePolicy, JobTask, Placement, TolerationOperator, UpdatePolicy},
+    job::{FailurePolicy, JobTask, Placement, TolerationOperator, UpdatePolicy, Verification},
     limits::{
         BACKOFF_LIMIT_MAX, DEPENDENCIES_MAX, DURATION_MAX, FAILURE_RULES_MAX, INPUTS_MAX, MEMORY_BYTES_MAX,
         MEMORY_BYTES_MIN, PARAMS_BYTES_MAX, SUBTASKS_MAX, TOLERATIONS_MAX,
@@ -48,6 +48,9 @@ pub fn validate_job(spec: &JobSpec) -> Vec<FieldError> {
     if let Some(policy) = &spec.failure_policy {
         errors.extend(validate_failure_policy(policy, &path.child("failurePolicy")));
     }
+    if let Some(verification) = &spec.verification {
+        errors.extend(validate_verification(verification, &path.child("verification")));
+    }
     errors.extend(validate_dependencies(&spec.depends_on, &path.child("dependsOn")));
     let problem = subdomain_problem(&spec.queue);
     errors.extend(problem.map(|problem| FieldError::invalid(path.child("queue"), &spec.queue, problem)));
@@ -83,6 +86,11 @@ pub fn validate_job_update(old: &JobSpec, new: &JobSpec) -> Vec<FieldError> {
     if old.cancel && !new.cancel {
         let detail = "a cancelled Job does not come back: delete it and apply it again";
         errors.push(FieldError::forbidden("spec.cancel", detail));
+    }
+    if old.verification != new.verification {
+        let detail = "field is immutable, for what was delivered so far was not verified so: delete the Job and apply \
+                      it again, or give this one another metadata.name";
+        errors.push(FieldError::forbidden("spec.verification", detail));
     }
     if new.update_policy == UpdatePolicy::Rerun {
         return errors;
@@ -200,6 +208,28 @@ fn validate_failure_policy(policy: &FailurePolicy, path: &FieldPath) -> Vec<Fiel
         }
     }
     errors
+}
+
+fn validate_verification(verification: &Verification, path: &FieldPath) -> Vec<FieldError> {
+    match verification {
+        Verification::Sample(sample) if sample.per_million().is_none() => {
+            let rule = "must be a decimal number greater than 0 and at most 1, like \"0.01\"";
+            vec![FieldError::invalid(path.child("sample").child("fraction"), &sample.fraction, rule)]
+        }
+        Verification::Sample(_) => vec![],
+        Verification::Quorum(quorum) => {
+            let path = path.child("quorum");
+            let least = (quorum.agree < 2).then(|| {
+                FieldError::invalid(path.child("agree"), quorum.agree, "must be at least 2: one output agrees with itself")
+            });
+            // Two groups of `agree` would both be right.
+            let is_majority = quorum.of >= quorum.agree && quorum.of < 2 * quorum.agree;
+            let majority = (!is_majority).then(|| {
+                FieldError::invalid(path.child("of"), quorum.of, "must be at least `agree`, and less than twice as many")
+            });
+            least.into_iter().chain(majority).collect()
+        }
+    }
 }
 
 fn validate_placement(placement: &Placement, path: &FieldPath) -> Vec<FieldError> {

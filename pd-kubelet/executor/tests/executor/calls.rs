@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::driver::Node;
+use crate::driver::{Node, guest};
 use executor_protocol::{Blob, Isolation, Layout, Outcome, Reply, Request};
 
 #[test]
@@ -17,6 +17,17 @@ fn every_index_answers_in_order() {
         assert!(ended.call.wall_ns > 0 && ended.call.log.is_empty() && ended.found.is_empty());
     }
     assert_eq!(node.run(9, 8), [], "an empty range is done at once");
+}
+
+#[test]
+fn a_nan_has_the_same_bits_on_every_machine_when_that_is_asked_for() {
+    let mut node = Node::start();
+    assert_eq!(node.compile_canonical(&guest()), Reply::Prepared);
+    assert_eq!(node.prepare("N", |context| context.canonical_nans = true), Reply::Prepared);
+    assert_eq!(node.outcome(0), Outcome::Success(0x7ff8_0000_0000_0000_u64.to_le_bytes().to_vec()));
+    assert_eq!(node.compile(&guest()), Reply::Prepared, "one executor serves jobs of both kinds");
+    assert_eq!(node.prepare("N", |_| {}), Reply::Prepared);
+    assert!(matches!(node.outcome(0), Outcome::Success(output) if output.len() == 8));
 }
 
 #[test]

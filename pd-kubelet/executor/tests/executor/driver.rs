@@ -101,11 +101,25 @@ impl Node {
         self.compile_within(component, COMPILE_MS, COMPILE_BYTES)
     }
 
+    /// Compiles for a context with canonical NaNs.
+    pub(crate) fn compile_canonical(&mut self, component: &[u8]) -> Reply {
+        let path = self.folder.path().join("component");
+        fs::write(&path, component).expect("writes");
+        self.send(&Request::Compile {
+            component: text(&path),
+            compiled: text(&self.compiled()),
+            cpu_ms_max: COMPILE_MS,
+            memory_bytes_max: COMPILE_BYTES,
+            canonical_nans: true,
+        });
+        self.next()
+    }
+
     pub(crate) fn compile_within(&mut self, component: &[u8], cpu_ms_max: u64, memory_bytes_max: u64) -> Reply {
         let path = self.folder.path().join("component");
         fs::write(&path, component).expect("writes");
         let (component, compiled) = (text(&path), text(&self.compiled()));
-        self.send(&Request::Compile { component, compiled, cpu_ms_max, memory_bytes_max });
+        self.send(&Request::Compile { component, compiled, cpu_ms_max, memory_bytes_max, canonical_nans: false });
         self.next()
     }
 
@@ -120,6 +134,7 @@ impl Node {
             goal: Some(2),
             cpu_ms_max: None,
             isolation: Isolation::Subtask,
+            canonical_nans: false,
         };
         change(&mut context);
         self.send(&Request::Prepare(context));

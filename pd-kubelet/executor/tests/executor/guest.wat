@@ -87,6 +87,12 @@
     (if (i32.or (call $is (local.get $params) (i32.const 0x65)) (call $is (local.get $params) (i32.const 0x7b))) (then
       (i64.store (i32.const 8) (local.get $index))
       (return (call $ok (i32.const 8) (i32.const 8)))))
+    ;; 'N': nothing divided by nothing, as eight bytes
+    (if (call $is (local.get $params) (i32.const 0x4e)) (then
+      (f64.store (i32.const 8) (f64.div
+        (f64.sub (f64.convert_i64_u (local.get $index)) (f64.convert_i64_u (local.get $index)))
+        (f64.sub (f64.convert_i64_u (local.get $index)) (f64.convert_i64_u (local.get $index)))))
+      (return (call $ok (i32.const 8) (i32.const 8)))))
     ;; 'l': index 2 says hello and runs for ever
     (if (call $is (local.get $params) (i32.const 0x6c)) (then
       (if (i64.eq (local.get $index) (i64.const 2)) (then

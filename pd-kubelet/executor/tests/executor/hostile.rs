@@ -412,7 +412,7 @@ fn a_component_beyond_its_size_is_not_even_read() {
     File::create(&path).expect("creates").set_len(300 << 20).expect("is sparse");
     let (component, compiled) = (text(&path), text(&node.compiled()));
     let (cpu_ms_max, memory_bytes_max) = (COMPILE_MS, COMPILE_BYTES);
-    node.send(&Request::Compile { component, compiled, cpu_ms_max, memory_bytes_max });
+    node.send(&Request::Compile { component, compiled, cpu_ms_max, memory_bytes_max, canonical_nans: false });
     let (limit, why) = refused(node.next());
     assert_eq!(limit, Some(Limit::ComponentSize), "{why}");
 }
@@ -442,7 +442,13 @@ fn components_that_multiply_are_stopped() {
         let path = node.folder.path().join("component");
         std::fs::write(&path, nested(30)).expect("writes");
         let (component, compiled) = (text(&path), text(&node.compiled()));
-        node.send(&Request::Compile { component, compiled, cpu_ms_max: 2_000, memory_bytes_max: 256 << 20 });
+        node.send(&Request::Compile {
+            component,
+            compiled,
+            cpu_ms_max: 2_000,
+            memory_bytes_max: 256 << 20,
+            canonical_nans: false,
+        });
         node.try_next()
     };
     let (limit, why) = refused(reply.expect("it is told"));

@@ -125,6 +125,7 @@ fn what_is_not_a_task_is_refused_in_words() {
         compiled: text(&node.compiled()),
         cpu_ms_max: COMPILE_MS,
         memory_bytes_max: COMPILE_BYTES,
+        canonical_nans: false,
     });
     assert!(broken(node.next()).contains("cannot read the component /nowhere"));
     assert!(broken(node.prepare("e", |_| {})).contains("cannot read the compiled module"));

@@ -7,15 +7,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use pd_plan::{
-    CacheFacts, Cohort, Effect, History, JobFacts, Memory, NodeFacts, NodeMemory, Progress, QueueFacts, Readiness,
-    Snapshot, Taint, assignment_name,
+    CacheFacts, Cohort, Compared, Effect, History, JobFacts, Memory, NodeFacts, NodeMemory, Progress, QueueFacts,
+    Readiness, Snapshot, Taint, assignment_name,
 };
 use schemas::{
     Assignment, AssignmentSpec, AssignmentStatus, CachedResult, CachedResultSpec, Condition, Digest, IndexSet, Job,
     JobStatus,
     assignment::{Failure, FailureOutcome, Grant, JobRef, MergeOrder, MergeReport, PlanReport, Segment, Work},
     cached_result::{self, Merged, Outputs},
-    job::{CacheUse, JobResult, Layout},
+    job::{CacheUse, JobResult, Layout, UntrustedNode, VerificationStatus},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -137,6 +137,15 @@ pub struct WrittenJob {
     #[serde(default)]
     pub took_over: IndexSet,
     pub took_over_merged: Option<IndexSet>,
+    /// Indexes that its status says are verified.
+    #[serde(default)]
+    pub verified: IndexSet,
+    /// Nodes that its status says are not trusted.
+    #[serde(default)]
+    pub untrusted: Vec<String>,
+    /// What comparisons have shown: `[node, node, same, different]`.
+    #[serde(default)]
+    pub compared: Vec<(String, String, IndexSet, IndexSet)>,
     pub status_ordered: Option<f64>,
     /// By node: attempts that had ended there, and since when.
     #[serde(default)]
@@ -160,6 +169,8 @@ pub struct WrittenAssignment {
     pub recalled: IndexSet,
     #[serde(default)]
     pub copies: IndexSet,
+    #[serde(default)]
+    pub checks: IndexSet,
     #[serde(default)]
     pub grants: BTreeMap<u32, IndexSet>,
     pub slots: Option<u32>,
@@ -227,6 +238,7 @@ impl Case {
             node_memories: self.nodes.iter().filter_map(WrittenNode::memory).collect(),
             history: History::default(),
             cache: Arc::new(self.cache()),
+            sample_seed: 0,
         }
     }
 
@@ -352,11 +364,22 @@ impl WrittenJob {
                 .iter()
                 .map(|(node, (ended, since))| (format!("uid-{node}"), Progress { ended: *ended, since: at(*since) }))
                 .collect(),
+            compared: self.compared.iter().map(compared).collect(),
             ..Memory::default()
         };
         let assignments = self.assignments.iter().enumerate();
         let assignments = assignments.map(|(number, written)| Arc::new(written.assignment(self, number))).collect();
         JobFacts { job: Arc::new(job), assignments, memory }
+    }
+
+    fn verification(&self) -> VerificationStatus {
+        let untrusted =
+            self.untrusted.iter().map(|name| UntrustedNode { name: name.clone(), uid: format!("uid-{name}") });
+        VerificationStatus {
+            verified: self.verified.clone(),
+            untrusted: untrusted.collect(),
+            ..VerificationStatus::default()
+        }
     }
 
     fn status(&self, job: &Job) -> Option<JobStatus> {
@@ -381,6 +404,7 @@ impl WrittenJob {
         });
         Some(JobStatus {
             cached: took_over,
+            verification: job.spec.verification.as_ref().map(|_| self.verification()),
             cache_key: if job.spec.cache { cached_result::key(&job.spec, &self.inputs) } else { None },
             observed_generation: Some(1),
             state: Some(self.state.clone().unwrap_or_else(|| "Running".into())),
@@ -394,6 +418,12 @@ impl WrittenJob {
             ..JobStatus::default()
         })
     }
+}
+
+/// Outputs of a node are one segment, named after it.
+fn compared((left, right, same, differ): &(String, String, IndexSet, IndexSet)) -> Compared {
+    let segment = |node: &str| Digest::of(node.as_bytes());
+    Compared { left: segment(left), right: segment(right), same: same.clone(), differ: differ.clone() }
 }
 
 impl WrittenAssignment {
@@ -423,6 +453,7 @@ impl WrittenAssignment {
                     subtask_timeout: spec.subtask_timeout,
                     cpu_time: spec.resources.cpu_time,
                     isolation: spec.sandbox.isolation,
+                    bitwise: spec.verification.is_some(),
                 },
                 plan: self.plan,
                 plan_attempt: self.plan_attempt,
@@ -430,6 +461,7 @@ impl WrittenAssignment {
                 grants: self.grants.iter().map(|(n, set)| Grant { attempt: *n, indexes: set.clone() }).collect(),
                 recalled: self.recalled.clone(),
                 copies: self.copies.clone(),
+                checks: self.checks.clone(),
                 slots: self.slots,
                 merge: self.merge.map(|attempt| MergeOrder { parts: vec![], attempt }),
             },

@@ -95,9 +95,13 @@ fn takes(job: &Job, assignments: &[Assignment], wanted: Option<&IndexSet>) -> (V
     assignments.sort_by_key(|assignment| &assignment.spec.node_name);
     let cached = job.status.iter().filter_map(|status| status.cached.as_ref());
     let taken_over = cached.flat_map(|cached| &cached.outputs.segments);
-    let computed = assignments.iter().filter_map(|a| a.status.as_ref()).flat_map(|status| &status.segments);
+    let trusted = assignments.iter().filter(|assignment| is_trusted(job, assignment));
+    let computed = trusted.filter_map(|a| a.status.as_ref()).flat_map(|status| &status.segments);
     for segment in taken_over.chain(computed) {
         let mut indexes = &segment.indexes - &taken;
+        if let Some(counted) = counted(job) {
+            indexes = &indexes & counted;
+        }
         if let Some(left) = &left {
             indexes = &indexes & left;
         }
@@ -109,6 +113,18 @@ fn takes(job: &Job, assignments: &[Assignment], wanted: Option<&IndexSet>) -> (V
         takes.push(Take { segment: segment.digest, indexes });
     }
     (takes, left.unwrap_or_default())
+}
+
+/// The indexes whose outputs count, where not all that is delivered does: outputs have to be verified.
+fn counted(job: &Job) -> Option<&IndexSet> {
+    job.spec.verification.as_ref()?;
+    job.status.as_ref().map(|status| &status.completed_indexes)
+}
+
+/// False for a node whose outputs differed from what others agreed on.
+fn is_trusted(job: &Job, assignment: &Assignment) -> bool {
+    let found = job.status.iter().filter_map(|status| status.verification.as_ref());
+    !found.flat_map(|found| &found.untrusted).any(|node| node.uid == assignment.spec.node_uid)
 }
 
 fn refuse_missing(job: &Job, missing: &IndexSet) -> Result<()> {
@@ -186,6 +202,17 @@ mod tests {
         let (found, missing) = takes(&job, &[assignment("a", &[(b"1", "4-5")])], Some(&IndexSet::first(6)));
         let text: Vec<String> = found.iter().map(|take| take.indexes.to_string()).collect();
         assert_eq!((text, missing.is_empty()), (vec!["0-3".to_owned(), "4-5".to_owned()], true));
+    }
+
+    #[test]
+    fn where_outputs_are_verified_only_those_are_taken() {
+        let mut job = job(&json!({"completedIndexes": "0-3", "verification": {"untrusted": [{"name": "a", "uid": "na"}]}}));
+        job.spec.verification = serde_json::from_value(json!({"quorum": {"agree": 2, "of": 3}})).expect("a quorum");
+        let mut liar = assignment("a", &[(b"lie", "0-9")]);
+        liar.spec.node_uid = "na".into();
+        let (found, missing) = takes(&job, &[liar, assignment("b", &[(b"1", "0-5")])], Some(&IndexSet::first(6)));
+        let text: Vec<_> = found.iter().map(|take| (take.segment, take.indexes.to_string())).collect();
+        assert_eq!((text, missing.to_string()), (vec![(Digest::of(b"1"), "0-3".to_owned())], "4-5".to_owned()));
     }
 
     #[test]
