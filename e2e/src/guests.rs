@@ -7,6 +7,8 @@ use wit_parser::Resolve;
 /// A task of four subtasks. Index 1 does harm, the others answer at once.
 const TASK: &str = r#"(module
   (import "processdistro:task/host@1.0.0" "log" (func $log (param i32 i32 i32)))
+  (import "processdistro:task/kernels@1.0.0" "gemm-f64"
+    (func $gemm (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
   (memory (export "memory") 2)
   (global $heap (mut i32) (i32.const 32768))
   (data (i32.const 1000) "panicked at guest.rs:1: boom")
@@ -51,6 +53,14 @@ pub const STACK: &str = "(drop (call $recurse (i32.const 0)))";
 pub const PANIC: &str = "(call $log (i32.const 3) (i32.const 1000) (i32.const 28)) unreachable";
 /// Answers two gigabytes that are not there.
 pub const LIE: &str = "(return (call $answer (i32.const 0) (i32.const 0x7fffffff)))";
+/// Has the host multiply matrices that it announces larger than they are.
+pub const KERNEL_LIE: &str =
+    "(call $gemm (i32.const 1000) (i32.const 1000) (i32.const 1000) (i32.const 0) (i32.const 8)
+    (i32.const 0) (i32.const 8) (i32.const 0) (i32.const 0) (i32.const 64))";
+/// Has the host multiply matrices for ever.
+pub const KERNEL_LOOP: &str = "(drop (memory.grow (i32.const 20))) (loop $l (global.set $heap (i32.const 700000))
+    (call $gemm (i32.const 200) (i32.const 200) (i32.const 200) (i32.const 0) (i32.const 40000) (i32.const 0)
+        (i32.const 40000) (i32.const 0) (i32.const 0) (i32.const 64)) (br $l))";
 /// Logs what is no text.
 pub const NO_TEXT: &str = "(call $log (i32.const 1) (i32.const 1200) (i32.const 3))";
 /// Logs far more than anybody reads, and goes on.
@@ -100,7 +110,7 @@ mod tests {
 
     #[test]
     fn every_guest_is_a_task() {
-        for harm in [LOOP, MEMORY, STACK, PANIC, LIE, NO_TEXT, FLOOD, ""] {
+        for harm in [LOOP, MEMORY, STACK, PANIC, LIE, KERNEL_LIE, KERNEL_LOOP, NO_TEXT, FLOOD, ""] {
             let component = harmful(harm).expect("is made");
             assert_eq!(task_abi::inspect(&component).expect("is a task").metadata.name, "harmful");
         }

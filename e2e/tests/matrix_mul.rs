@@ -49,6 +49,33 @@ async fn products_equal_numpys() -> Result<()> {
     Ok(())
 }
 
+/// The task's own code in the sandbox, and the node's kernel: shapes with every kind of edge.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_result_does_not_depend_on_whose_kernel_computed_it() -> Result<()> {
+    let scenario = Scenario::start(1, 1).await?;
+    for (size, tile) in [(1, 1), (67, 64), (300, 259), (256, 128)] {
+        let results = [true, false].map(|offers| {
+            let name = format!("size-{size}-{offers}");
+            let manifest = format!(
+                "apiVersion: processdistro.dev/v1\nkind: Job\nmetadata: {{name: {name}}}\nspec:\n  \
+                 sandbox: {{hostKernels: {offers}}}\n  \
+                 task: {{name: matrix-mul, params: {{size: {size}, tileSize: {tile}, seed: 3}}}}\n"
+            );
+            (name, manifest)
+        });
+        let mut bytes = Vec::new();
+        for (name, manifest) in results {
+            scenario.write("job.yaml", manifest)?;
+            scenario.pdctl(&["apply", "-f", "job.yaml"])?;
+            scenario.until_complete(&name, JOB_TIME).await?;
+            scenario.pdctl(&["results", &format!("job/{name}"), "-o", "result.npy"])?;
+            bytes.push(std::fs::read(scenario.path("result.npy")).context("reading a result")?);
+        }
+        ensure!(bytes[0] == bytes[1], "{size} in tiles of {tile}: the products differ");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_result_does_not_depend_on_how_it_was_split() -> Result<()> {
     let scenario = Scenario::start(2, 1).await?;

@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Parser;
 
+use crate::slots::ExecutorMode;
+
 /// What a kubelet is told when it starts.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pd-kubelet", version, about = "Joins this machine to a ProcessDistro cluster and runs its subtasks")]
@@ -24,12 +26,15 @@ pub struct Options {
     /// Name of the node [default: the name it joined with, else the host name]
     #[arg(long, env = "PD_NAME")]
     pub name: Option<String>,
-    /// Subtasks to run at once, one executor process each [default: the number of processors]
+    /// Subtasks to run at once [default: the number of processors]
     #[arg(long, env = "PD_SLOTS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub slots: Option<u32>,
     /// The pd-executor to start [default: the one beside this program]
     #[arg(long, env = "PD_EXECUTOR")]
     pub executor: Option<PathBuf>,
+    /// Whether each slot has an executor process of its own
+    #[arg(long, env = "PD_EXECUTOR_MODE", value_enum, default_value_t)]
+    pub executor_mode: ExecutorMode,
     /// Where metrics are shown.
     #[command(flatten)]
     pub metrics: daemon::Options,

@@ -79,6 +79,7 @@ fn plot(options: &Options, house: &House, base: &str, number: u32) -> Plot {
         slots: options.slots.unwrap_or(1),
         labels,
         spawner: slots::hollow_spawner(options.hollow.pace(), options.hollow.lie_every, Arc::clone(&metrics)),
+        mode: slots::Mode::Process,
         executor: house.executor.clone(),
         metrics,
     }

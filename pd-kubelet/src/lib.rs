@@ -41,6 +41,7 @@ pub use cli::Options;
 pub use client::ClientError;
 pub use identity::IdentityError;
 use metrics::Metrics;
+pub use slots::ExecutorMode;
 
 /// Changes of Assignments that wait for the agent; the watch waits when there are more.
 const CHANGES_MAX: usize = 256;
@@ -156,6 +157,7 @@ struct Plot {
     slots: u32,
     labels: Vec<(String, String)>,
     spawner: slots::Spawner,
+    mode: slots::Mode,
     executor: PathBuf,
     metrics: Arc<Metrics>,
 }
@@ -189,16 +191,31 @@ impl House {
     fn plot(&self, options: &Options) -> Plot {
         let processors = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         let (metrics, program) = (self.metrics.another(), self.executor.clone());
+        let slots = options.slots.unwrap_or_else(processors);
+        let mode = options.executor_mode.decide(slots, slots::room());
         Plot {
             name: options.name.clone(),
             data_dir: self.data_dir.clone(),
             token_line: 0,
-            slots: options.slots.unwrap_or_else(processors),
+            slots,
             labels: options.labels.clone(),
-            spawner: slots::process_spawner(program.clone(), self.data_dir.clone(), Arc::clone(&metrics)),
+            spawner: self.spawner(mode, slots, &metrics),
+            mode,
             executor: program,
             metrics,
         }
+    }
+}
+
+impl House {
+    fn spawner(&self, mode: slots::Mode, slots: u32, metrics: &Arc<Metrics>) -> slots::Spawner {
+        let (program, folder, metrics) = (self.executor.clone(), self.data_dir.clone(), Arc::clone(metrics));
+        if mode == slots::Mode::Process {
+            return slots::process_spawner(program, folder, metrics);
+        }
+        tracing::warn!(slots, "all slots share one executor process");
+        let (components, modules) = (cache::folder(&folder), cache::modules_folder(&folder));
+        slots::shared_spawner(slots::SharedOptions { program, folder, slots, components, modules }, metrics)
     }
 }
 
@@ -213,12 +230,15 @@ async fn start(options: &Options, plot: Plot) -> Result<Started, Error> {
     let spool = spool::Spool::open(data_dir).map_err(in_data_dir)?;
     let spooled = spool.load().map_err(in_data_dir)?;
     let cache = cache::Cache::open(data_dir, connection.clone(), Arc::clone(metrics)).map_err(in_data_dir)?;
-    let modules = cache::Modules::open(data_dir, &plot.executor, Arc::clone(spawner), Arc::clone(metrics));
+    let modules = cache::Modules::open(data_dir, (&plot.executor, plot.mode), Arc::clone(spawner), Arc::clone(metrics));
     let modules = Arc::new(modules.map_err(in_data_dir)?);
 
-    let missing_walls = slots::missing_walls(&plot.executor).await;
+    let mut missing_walls = slots::missing_walls(&plot.executor).await;
+    if plot.mode == slots::Mode::Shared {
+        missing_walls.push("a process for each slot: one serves them all (--executor-mode)".to_owned());
+    }
     let (name, labels) = (identity.name.clone(), plot.labels.clone());
-    let machine = node::Machine { name, slots: plot.slots, labels, missing_walls };
+    let machine = node::Machine { name, slots: plot.slots, labels, mode: plot.mode, missing_walls };
     let node_uid = node::register(&connection, &machine).await.map_err(Error::Register)?;
     tracing::info!(node = machine.name, uid = node_uid, slots = plot.slots, "registered");
 

@@ -20,12 +20,19 @@ use schemas::well_known::RESOURCE_SLOTS;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::watch;
 
-use crate::client::{self, ClientError, Connection};
+use crate::{
+    client::{self, ClientError, Connection},
+    slots::Mode,
+};
 
 /// How often the Node is looked at: a deleted one comes back within this time.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Condition type: a layer of the sandbox around executors is missing here.
 const SANDBOX_DEGRADED: &str = "SandboxDegraded";
+/// Label: whether each slot has a process of its own (`process`) or all of them one (`shared`).
+const LABEL_EXECUTORS: &str = "processdistro.dev/executors";
+/// Label: this node offers host kernels to the jobs that want them.
+const LABEL_HOST_KERNELS: &str = "processdistro.dev/host-kernels";
 /// Tries to write over a concurrent change of the Node before the next look takes over.
 const CONFLICTS_MAX: usize = 8;
 
@@ -35,6 +42,7 @@ pub(crate) struct Machine {
     pub name: String,
     pub slots: u32,
     pub labels: Vec<(String, String)>,
+    pub mode: Mode,
     /// Walls around executors that this machine does not have.
     pub missing_walls: Vec<String>,
 }
@@ -100,6 +108,8 @@ fn labels(machine: &Machine) -> BTreeMap<String, String> {
     labels.insert("kubernetes.io/hostname".to_owned(), machine.name.clone());
     labels.insert("kubernetes.io/os".to_owned(), std::env::consts::OS.to_owned());
     labels.insert("kubernetes.io/arch".to_owned(), architecture().to_owned());
+    labels.insert(LABEL_EXECUTORS.to_owned(), machine.mode.name().to_owned());
+    labels.insert(LABEL_HOST_KERNELS.to_owned(), "true".to_owned());
     labels
 }
 
@@ -196,8 +206,10 @@ mod tests {
             name: "n1".to_owned(),
             slots: 3,
             labels: vec![],
+            mode: Mode::Shared,
             missing_walls: vec!["Landlock: none".to_owned()],
         };
+        assert_eq!(labels(&machine)[LABEL_EXECUTORS], "shared");
         let other = NodeCondition { type_: "Untrusted".to_owned(), ..NodeCondition::default() };
         let old = NodeStatus { conditions: Some(vec![other]), ..NodeStatus::default() };
         let status = status(&machine, old, Timestamp::UNIX_EPOCH);

@@ -244,9 +244,21 @@ impl Own {
         r.register("copied_indexes", copied, self.copied_indexes.clone());
         let cached = "Indexes taken over from earlier jobs instead of being computed";
         r.register("cached_indexes", cached, self.cached_indexes.clone());
-        r.register("checked_indexes", "Indexes given to a second node so that outputs can be compared", self.checked_indexes.clone());
-        r.register("compared_indexes", "Indexes whose outputs were ordered to be compared", self.compared_indexes.clone());
-        r.register("nodes_distrusted", "Nodes caught with outputs that differ from what others agree on", self.nodes_distrusted.clone());
+        r.register(
+            "checked_indexes",
+            "Indexes given to a second node so that outputs can be compared",
+            self.checked_indexes.clone(),
+        );
+        r.register(
+            "compared_indexes",
+            "Indexes whose outputs were ordered to be compared",
+            self.compared_indexes.clone(),
+        );
+        r.register(
+            "nodes_distrusted",
+            "Nodes caught with outputs that differ from what others agree on",
+            self.nodes_distrusted.clone(),
+        );
         r.register("nodes_lost", "Nodes found lost", self.nodes_lost.clone());
         r.register("writes", "Writes to the API server, by kind and result", self.writes.clone());
         r.register("jobs", "Jobs by state", self.jobs.clone());

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ByteSize, Digest, Duration, IndexSet,
-    job::{Isolation, JobResult, Layout},
+    job::{Isolation, JobResult, Layout, defaults},
 };
 
 /// What one node should execute of one Job.
@@ -117,6 +117,9 @@ pub struct Work {
     /// computes in another way on another machine.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bitwise: bool,
+    /// True when the task may call the host's kernels; not written then.
+    #[serde(default = "defaults::host_kernels", skip_serializing_if = "Clone::clone")]
+    pub host_kernels: bool,
 }
 
 /// Indexes to execute as their `attempt`-th try.

@@ -31,7 +31,7 @@ impl Cluster {
         self.add_reconciler(&[])?;
         self.push_builtin_tasks()?;
         for _ in 0..shape.nodes {
-            self.start_new_node(shape.slots).await?;
+            self.start_new_node(shape.slots, false).await?;
         }
         for position in 0..self.state.nodes.len() {
             self.wait_until_ready(position).await?;
@@ -41,7 +41,16 @@ impl Cluster {
 
     /// Adds one node and waits until it is ready; answers its name.
     pub async fn add_node(&mut self, slots: u32) -> Result<String> {
-        self.start_new_node(slots).await?;
+        self.add(slots, false).await
+    }
+
+    /// The same of a node whose slots share one executor process.
+    pub async fn add_shared_node(&mut self, slots: u32) -> Result<String> {
+        self.add(slots, true).await
+    }
+
+    async fn add(&mut self, slots: u32, shared: bool) -> Result<String> {
+        self.start_new_node(slots, shared).await?;
         let position = self.state.nodes.len() - 1;
         self.wait_until_ready(position).await?;
         Ok(self.state.nodes[position].name.clone())
@@ -72,14 +81,15 @@ impl Cluster {
         Ok(())
     }
 
-    async fn start_new_node(&mut self, slots: u32) -> Result<()> {
+    async fn start_new_node(&mut self, slots: u32, shared: bool) -> Result<()> {
         let name = format!("node-{}", self.state.nodes.len());
         let folder = self.folder.join(&name);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         let token_file = self.folder.join(format!("{name}.token"));
         fs::write(&token_file, join_token(&self.client().await?).await?)
             .with_context(|| format!("writing {}", token_file.display()))?;
-        self.state.nodes.push(Node { name, slots, metrics_port: free_port()?, kubelet: None, paused: false });
+        let metrics_port = free_port()?;
+        self.state.nodes.push(Node { name, slots, metrics_port, kubelet: None, paused: false, shared });
         self.start_kubelet(self.state.nodes.len() - 1)
     }
 
@@ -93,6 +103,7 @@ impl Cluster {
             .arg("--data-dir")
             .arg(self.folder.join(&node.name))
             .args(["--slots", &node.slots.to_string()])
+            .args(["--executor-mode", if node.shared { "shared" } else { "process" }])
             .arg("--metrics-listen")
             .arg(format!("127.0.0.1:{}", node.metrics_port));
         let process = Process::start(&mut command, &self.log(&node.name))?;

@@ -56,6 +56,9 @@ pub struct Node {
     pub kubelet: Option<Process>,
     /// True while it is stopped.
     pub paused: bool,
+    /// True when its slots share one executor process.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 impl State {

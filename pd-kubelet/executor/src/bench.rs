@@ -14,7 +14,7 @@ use crate::compile::from_bytes;
 use crate::engine::{Variant, variant};
 use crate::given::{Given, component};
 use crate::host::{
-    Host, Outside,
+    Host, Outside, Rights,
     bindings::{
         Task, TaskPre,
         exports::processdistro::task::contract::{Failure, Layout},
@@ -109,7 +109,9 @@ impl Loop<'_> {
     }
 
     fn store(&self, what: What) -> Store<Host> {
-        let mut store = Store::new(self.task.engine(), Host::new(&self.outside, what, 1, Some(u64::MAX), u64::MAX));
+        let rights =
+            Rights { goal: Some(u64::MAX), memory_bytes_max: u64::MAX, kernels: !self.options.given.without_kernels };
+        let mut store = Store::new(self.task.engine(), Host::new(&self.outside, what, 1, rights));
         if self.options.epochs {
             // Nobody counts them up: what is measured is the looking.
             store.set_epoch_deadline(u64::MAX >> 1);

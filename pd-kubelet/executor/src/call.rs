@@ -6,17 +6,17 @@
 use std::{collections::BTreeSet, sync::Arc, sync::atomic::Ordering};
 
 use executor_protocol::{Call, Ended, Isolation, Layout, Limit, Outcome};
-use wasmtime::{Result, Store};
+use wasmtime::{Result, Store, UpdateDeadline};
 
 use crate::host::bindings::{
     Task,
     exports::processdistro::task::contract::{Failure, Guest, Layout as GuestLayout},
 };
-use crate::host::{Host, Outside};
+use crate::host::{Host, Outside, Rights};
 use crate::limits::{OutOfMemory, call_bytes_max, merge_bytes_max, output_bytes_max};
 use crate::prepare::Prepared;
 use crate::trap::{self, Bytes, Stage};
-use crate::watchdog::{What, limits_with_log};
+use crate::watchdog::{Finished, Halted, What, limits_with_log};
 
 /// A media type longer than this is not one (RFC 6838 allows 127 characters on each side of the slash).
 const MEDIA_TYPE_BYTES_MAX: usize = 255;
@@ -106,12 +106,13 @@ impl Caller<'_> {
             }
             Err(error) => (Err((error, Stage::Instantiate)), None),
         };
-        let (log, wall_ns) = calls.end();
-        let (outcome, limit) = match answer {
-            Ok(Ok(value)) => (Outcome::Success(value), None),
-            Ok(Err(Failure::Retryable(text))) => (Outcome::Retryable(text), None),
-            Ok(Err(Failure::Permanent(text))) => (Outcome::Permanent(text), None),
-            Err((error, stage)) => trap::outcome(&error, stage, log.last_error(), self.bytes_max(what)),
+        let Finished { log, wall_ns, overdue } = calls.end();
+        let (outcome, limit) = match (overdue, answer) {
+            (Some((limit, text)), _) => (Outcome::TimedOut(text), Some(limit)),
+            (None, Ok(Ok(value))) => (Outcome::Success(value), None),
+            (None, Ok(Err(Failure::Retryable(text)))) => (Outcome::Retryable(text), None),
+            (None, Ok(Err(Failure::Permanent(text)))) => (Outcome::Permanent(text), None),
+            (None, Err((error, stage))) => trap::outcome(&error, stage, log.last_error(), self.bytes_max(what)),
         };
         let memory_peak_bytes = calls.peak.load(Ordering::Relaxed);
         let limits = limits_with_log(limit, &log);
@@ -137,10 +138,13 @@ impl Caller<'_> {
                 live
             }
             _ => {
-                let host = Host::new(self.outside, what, self.request, context.goal, context.memory_bytes_max);
+                let host = Host::new(self.outside, what, self.request, Rights::of(context));
                 let mut store = Store::new(task.engine(), host);
                 store.limiter(|host| &mut host.meter);
                 store.set_hostcall_fuel(self.call_bytes_max(what));
+                if self.outside.calls.are_checked() {
+                    check_in_loops(&mut store);
+                }
                 let task = task.instantiate(&mut store)?;
                 Live { store, task, calls: 0 }
             }
@@ -161,6 +165,14 @@ impl Caller<'_> {
     fn bytes_max(&self, what: What) -> Bytes {
         Bytes { output_max: self.output_bytes_max(), call_max: self.call_bytes_max(what) as u64 }
     }
+}
+
+/// At each tick of the engine's clock the guest looks whether it is to end.
+fn check_in_loops(store: &mut Store<Host>) {
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|store| {
+        if store.data().is_halted() { Err(Halted.into()) } else { Ok(UpdateDeadline::Continue(1)) }
+    });
 }
 
 /// The call with its answer looked through: a text says what is wrong with it.

@@ -18,7 +18,7 @@ use wasmtime::{Engine, component::Component};
 
 use crate::pipe::Outbox;
 use crate::prepare::{ContractError, check};
-use crate::usage::{Usage, cpu_time};
+use crate::usage::{Clock, Usage};
 
 /// A module's limit (64 MiB), with room for one that was admitted under a larger one.
 const COMPONENT_BYTES_MAX: u64 = 256 << 20;
@@ -32,6 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// What a compilation may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowance {
+    /// Whose processor time counts.
+    pub(crate) clock: Clock,
     pub(crate) cpu: Duration,
     pub(crate) memory_bytes: u64,
 }
@@ -86,13 +88,13 @@ pub(crate) fn watch(
     outbox: &Outbox,
     finished: &AtomicBool,
 ) -> Option<Result<(), FrameError>> {
-    let end = cpu_time().saturating_add(allowance.cpu);
+    let end = allowance.clock.now().saturating_add(allowance.cpu);
     loop {
         thread::sleep(LOOK_EVERY);
         if finished.load(Ordering::Acquire) {
             return None;
         }
-        let refused = if cpu_time() >= end {
+        let refused = if allowance.clock.now() >= end {
             let why = format!("the component takes longer than {:?} of processor time to compile", allowance.cpu);
             Reply::Refused { limit: Limit::CompileTime, why }
         } else if usage.resident_bytes().is_some_and(|bytes| bytes > allowance.memory_bytes) {

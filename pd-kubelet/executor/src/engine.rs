@@ -3,7 +3,10 @@
 //! In: nothing but this machine. Out: an `Engine`, and the fingerprint that a cache of compiled modules needs
 //! in its key. Must not know any task.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Result,
@@ -28,11 +31,14 @@ pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Elements of all tables of an instance: 8 MiB.
 pub(crate) const TABLE_ELEMENTS_SUM_MAX: usize = 1 << 20;
 
-/// What a person may ask for who measures or debugs; of it, kubelets ask for canonical NaNs alone.
+/// What is not as it is for a kubelet that has a process for each slot: what a person may ask for who measures or debugs,
+/// what a verified job needs, and what it takes to share a process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Variant {
     /// Give every NaN the same bits, which costs a comparison for each operation on numbers with a point.
     pub(crate) canonical_nans: bool,
+    /// How many slots share the process; none: it is for one, and its calls are ended by ending it.
+    pub(crate) shared_by: Option<u32>,
     /// Ask the system for each instance anew.
     pub(crate) without_pool: bool,
     /// Put a check into every loop, as a time limit inside the process would need.
@@ -50,8 +56,12 @@ pub(crate) fn engine() -> Result<Engine> {
 /// The same, changed.
 pub(crate) fn variant(variant: Variant) -> Result<Engine> {
     let mut plain = config();
-    plain.epoch_interruption(variant.with_epochs);
     plain.cranelift_nan_canonicalization(variant.canonical_nans);
+    plain.epoch_interruption(variant.with_epochs || variant.shared_by.is_some());
+    if variant.shared_by.is_some() {
+        // One thread for one compilation, whose clock is that of its limit.
+        plain.parallel_compilation(false);
+    }
     if variant.for_debugger {
         plain.debug_info(true).cranelift_opt_level(OptLevel::None);
     }
@@ -59,11 +69,50 @@ pub(crate) fn variant(variant: Variant) -> Result<Engine> {
         return Engine::new(&plain);
     }
     let mut pooled = plain.clone();
-    pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+    pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(places(variant))));
     Engine::new(&pooled).or_else(|error| {
         eprintln!("pd-executor: no pool of instances, every call will take longer: {error:#}");
         Engine::new(&plain)
     })
+}
+
+/// The engines of one process: what one of them has compiled is nothing to the other.
+pub(crate) struct Engines {
+    chosen: Variant,
+    plain: Engine,
+    /// The one with canonical NaNs, from when it was first asked for.
+    canonical: Mutex<Option<Engine>>,
+}
+
+impl Engines {
+    pub(crate) fn new(chosen: Variant) -> Result<Self> {
+        Ok(Self { chosen, plain: variant(chosen)?, canonical: Mutex::default() })
+    }
+
+    /// The engine for a component.
+    pub(crate) fn of(&self, canonical_nans: bool) -> Result<Engine> {
+        if !canonical_nans {
+            return Ok(self.plain.clone());
+        }
+        let mut canonical = self.canonical();
+        let made = match canonical.take() {
+            Some(made) => made,
+            None => variant(Variant { canonical_nans, ..self.chosen })?,
+        };
+        Ok(canonical.insert(made).clone())
+    }
+
+    /// Lets the guests of all of them look whether they are to end.
+    pub(crate) fn increment_epoch(&self) {
+        self.plain.increment_epoch();
+        if let Some(canonical) = &*self.canonical() {
+            canonical.increment_epoch();
+        }
+    }
+
+    fn canonical(&self) -> MutexGuard<'_, Option<Engine>> {
+        self.canonical.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Names everything besides a component's bytes that its compiled form depends on.
@@ -90,22 +139,28 @@ fn config() -> Config {
     config
 }
 
-fn pool() -> PoolingAllocationConfig {
+/// Instances at a time: one a slot. Where slots share a process, one that was given up may take a tick to end while the
+/// next one begins.
+fn places(variant: Variant) -> u32 {
+    variant.shared_by.map_or(1, |slots| slots.saturating_mul(2))
+}
+
+fn pool(places: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(1)
-        .total_core_instances(CORE_INSTANCES_MAX)
+    pool.total_component_instances(places)
+        .total_core_instances(places * CORE_INSTANCES_MAX)
         .max_core_instances_per_component(CORE_INSTANCES_MAX)
-        .total_memories(MEMORIES_MAX)
+        .total_memories(places * MEMORIES_MAX)
         .max_memories_per_component(MEMORIES_MAX)
         .max_memory_size(MEMORY_BYTES_MAX)
-        .total_tables(CORE_INSTANCES_MAX)
+        .total_tables(places * CORE_INSTANCES_MAX)
         .max_tables_per_component(CORE_INSTANCES_MAX)
         .max_tables_per_module(TABLES_PER_MODULE_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(1 << 16)
         .pagemap_scan(Enabled::Auto)
-        .max_unused_warm_slots(MEMORIES_MAX);
+        .max_unused_warm_slots(places * MEMORIES_MAX);
     pool
 }
 

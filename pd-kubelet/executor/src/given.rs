@@ -28,6 +28,9 @@ pub struct Given {
     /// An input of the job and the file that holds it; may be repeated
     #[arg(long = "input", value_name = "NAME=FILE", value_parser = named_file)]
     pub inputs: Vec<(String, PathBuf)>,
+    /// Do not offer the host's kernels, as a job with `sandbox: {hostKernels: false}`
+    #[arg(long)]
+    pub without_kernels: bool,
 }
 
 /// Limits of one call.
@@ -84,6 +87,7 @@ impl Given {
             goal,
             isolation: Isolation::Subtask,
             canonical_nans: false,
+            host_kernels: !self.without_kernels,
         })
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use executor_protocol::{Blob, Reply};
+use executor_protocol::{Blob, Context, Reply};
 use wasmtime::Result;
 
 use crate::blobs::{Blobs, ReadError};
@@ -63,6 +63,24 @@ impl Outside {
     }
 }
 
+/// What the job gives its calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rights {
+    /// Number of targets, for a task that searches.
+    pub(crate) goal: Option<u64>,
+    /// Linear memory of one instance.
+    pub(crate) memory_bytes_max: u64,
+    /// The host's kernels may be called.
+    pub(crate) kernels: bool,
+}
+
+impl Rights {
+    pub(crate) fn of(context: &Context) -> Self {
+        let Context { goal, memory_bytes_max, host_kernels: kernels, .. } = *context;
+        Self { goal, memory_bytes_max, kernels }
+    }
+}
+
 /// The host as one instance sees it.
 pub(crate) struct Host {
     pub(crate) meter: Meter,
@@ -72,20 +90,22 @@ pub(crate) struct Host {
     request: u64,
     goal: Option<u64>,
     memory_bytes_max: u64,
+    kernels: bool,
     last_progress: Option<Instant>,
     result: Vec<u8>,
 }
 
 impl Host {
-    pub(crate) fn new(outside: &Arc<Outside>, what: What, request: u64, goal: Option<u64>, memory: u64) -> Self {
+    pub(crate) fn new(outside: &Arc<Outside>, what: What, request: u64, rights: Rights) -> Self {
         Self {
-            meter: Meter::new(memory, Arc::clone(&outside.calls.peak)),
+            meter: Meter::new(rights.memory_bytes_max, Arc::clone(&outside.calls.peak)),
             found: BTreeSet::new(),
             outside: Arc::clone(outside),
             what,
             request,
-            goal,
-            memory_bytes_max: memory,
+            goal: rights.goal,
+            memory_bytes_max: rights.memory_bytes_max,
+            kernels: rights.kernels,
             last_progress: None,
             result: Vec::new(),
         }
@@ -96,6 +116,19 @@ impl Host {
         (self.what, self.request) = (what, request);
         self.found.clear();
         self.last_progress = None;
+    }
+
+    pub(crate) fn offers_kernels(&self) -> bool {
+        self.kernels
+    }
+
+    pub(crate) fn memory_bytes_max(&self) -> u64 {
+        self.memory_bytes_max
+    }
+
+    /// True when the running call is to end, wherever it is.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.outside.calls.is_halted()
     }
 
     /// Sends what is left of the merge's result.

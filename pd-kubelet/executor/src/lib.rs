@@ -2,7 +2,8 @@
 //!
 //! In: `Request`s on standard input. Out: `Reply`s on standard output, words for people on standard error.
 //! It holds no secret, opens no file but the module it is told to load, and knows nothing of jobs, nodes or
-//! the API server. One thread calls the guest; three small ones read the pipe, flush it, and watch the clock.
+//! the API server. One thread calls the guest; three small ones read the pipe, flush it, and watch the clock. Where a
+//! kubelet cannot have a process for each slot, one serves them all, with these four threads for each.
 
 mod bench;
 mod blobs;
@@ -12,6 +13,7 @@ mod compile;
 mod engine;
 mod given;
 mod host;
+mod kernels;
 mod limits;
 mod local;
 mod log;
@@ -20,6 +22,7 @@ mod prepare;
 mod replay;
 mod sandbox;
 mod serve;
+mod shared;
 mod trap;
 mod usage;
 mod watchdog;
@@ -34,6 +37,7 @@ pub use bench::Bench;
 pub use check::Check;
 pub use given::{Given, Limits};
 pub use replay::{Function, Replay};
+pub use shared::Shared;
 
 /// Flags of `pd-executor`.
 #[derive(Debug, Parser)]
@@ -49,6 +53,8 @@ pub struct Cli {
 pub enum Verb {
     /// Serve a kubelet on standard input and output (the default)
     Serve,
+    /// Serve several slots of a kubelet, each on threads of its own, on standard input and output
+    Shared(Shared),
     /// Call `run` in a bare loop, a fresh instance each, and print `runs_per_second=…`
     Bench(Bench),
     /// Make one call of a job again, and show what comes of it
@@ -68,6 +74,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             sandbox::complain(&sandbox::enter());
             Ok(serve::serve()?)
         }
+        Verb::Shared(options) => Ok(shared::serve(&options)?),
         Verb::Bench(options) => {
             bench::bench(&options)?;
             Ok(ExitCode::SUCCESS)

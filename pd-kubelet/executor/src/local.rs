@@ -26,6 +26,7 @@ use crate::pipe::{Numbered, Outbox};
 use crate::prepare::Prepared;
 use crate::serve::{Desk, STACK_BYTES, outside, start};
 use crate::usage::Usage;
+use crate::watchdog::EndBy;
 
 /// How often it is looked whether the thread that calls the guest still stands.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -123,7 +124,7 @@ pub(crate) fn world(sources: &Shared) -> (Arc<Outside>, Receiver<Reply>) {
     let (answers, data) = mpsc::channel();
     let (replies, heard) = mpsc::channel();
     let ear = Ear { heard: Vec::new(), sources: Arc::clone(sources), answers, replies };
-    (outside(Outbox::new(Box::new(ear)), data), heard)
+    (outside(Outbox::new(Box::new(ear)), data, EndBy::Exit), heard)
 }
 
 /// An executor's desk on a thread of its own, and its watchdog.

@@ -4,7 +4,7 @@
 //! `Cancel` are for the request that is being carried out, the others wait in a queue.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     mem,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -82,11 +82,12 @@ struct Inner {
     ended: Vec<Ended>,
     bytes: usize,
     oldest: Option<Instant>,
+    closed: bool,
 }
 
 impl Outbox {
     pub(crate) fn new(to: Box<dyn Write + Send>) -> Arc<Self> {
-        let inner = Inner { to, ended: Vec::new(), bytes: 0, oldest: None };
+        let inner = Inner { to, ended: Vec::new(), bytes: 0, oldest: None, closed: false };
         Arc::new(Self { inner: Mutex::new(inner), filled: Condvar::new() })
     }
 
@@ -117,10 +118,19 @@ impl Outbox {
         Ok(inner.to.write_all(&bytes)?)
     }
 
+    /// Nobody reads any more.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+    }
+
     /// Sends every batch that has become old, for as long as the pipe stands.
     pub(crate) fn flush_old(&self) -> FrameError {
         let mut inner = self.lock();
         loop {
+            if inner.closed {
+                return io::Error::from(io::ErrorKind::BrokenPipe).into();
+            }
             let age = inner.oldest.map(|oldest| oldest.elapsed());
             inner = match age {
                 None => self.filled.wait(inner).unwrap_or_else(PoisonError::into_inner),
@@ -192,11 +202,11 @@ mod tests {
     }
 
     impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().expect("not poisoned").write(bytes)
         }
 
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }

@@ -38,8 +38,13 @@ pub(crate) enum Way<'a> {
 
 /// Puts up the walls that need to know nothing; called first in the process.
 pub(crate) fn enter() -> Vec<Layer> {
+    enter_for(1)
+}
+
+/// The same of a process that serves that many slots.
+pub(crate) fn enter_for(slots: u32) -> Vec<Layer> {
     clear_environment();
-    system::enter()
+    system::enter(slots)
 }
 
 /// Shuts every door but those that this executor's first request needs: one that compiles may write where the

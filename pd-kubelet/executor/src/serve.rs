@@ -18,18 +18,17 @@ use std::{
 };
 
 use executor_protocol::{FrameError, Limit, ReadAnswer, Reply, Request, read};
-use wasmtime::Engine;
 
 use crate::blobs::{Blobs, Link};
 use crate::call::{Caller, Live};
 use crate::compile::{Allowance, CompileError, compile, watch};
-use crate::engine::{GUEST_STACK_BYTES, Variant, engine, variant};
+use crate::engine::{Engines, GUEST_STACK_BYTES, Variant};
 use crate::host::Outside;
 use crate::pipe::{Numbered, Outbox, listen};
 use crate::prepare::{PrepareError, Prepared, prepare};
 use crate::sandbox::{complain, confine_to};
-use crate::usage::Usage;
-use crate::watchdog::Calls;
+use crate::usage::{Clock, Usage};
+use crate::watchdog::{Calls, EndBy};
 
 /// Read from the pipe at once.
 const READ_BYTES: usize = 64 << 10;
@@ -58,7 +57,8 @@ pub(crate) enum ServeError {
 pub(crate) fn serve() -> Result<ExitCode, ServeError> {
     let to = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     widen(&to);
-    let engine = engine().map_err(ServeError::Engine)?;
+    widen(&io::stdin());
+    let engines = Arc::new(Engines::new(Variant::default()).map_err(ServeError::Engine)?);
     let mut from = BufReader::with_capacity(READ_BYTES, io::stdin());
     let first = match read(&mut from) {
         Ok(Some(first)) => first,
@@ -72,7 +72,7 @@ pub(crate) fn serve() -> Result<ExitCode, ServeError> {
     complain(&confine_to(&first));
     let (requests, queue) = mpsc::channel();
     let (answers, data) = mpsc::channel();
-    let outside = outside(Outbox::new(Box::new(to)), data);
+    let outside = outside(Outbox::new(Box::new(to)), data, EndBy::Exit);
     let Outside { outbox, calls, cancels, .. } = &*outside;
     let (flusher, reporter) = (Arc::clone(outbox), Arc::clone(outbox));
     let (calls, cancels) = (Arc::clone(calls), Arc::clone(cancels));
@@ -80,15 +80,14 @@ pub(crate) fn serve() -> Result<ExitCode, ServeError> {
     start("flush", move || exit(Err(flusher.flush_old()), 0))?;
     start("watchdog", move || exit(calls.watch(&reporter), TIMED_OUT))?;
     let caller = thread::Builder::new().name("calls".to_owned()).stack_size(STACK_BYTES);
-    let desk = caller
-        .spawn(move || Desk { engine, canonical: None, outside, prepared: None, kept: None, usage }.work(&queue))?;
+    let desk = caller.spawn(move || Desk { engines, outside, prepared: None, kept: None, usage }.work(&queue))?;
     desk.join().map_err(|_| ServeError::Panicked)??;
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn outside(outbox: Arc<Outbox>, answers: Receiver<Option<ReadAnswer>>) -> Arc<Outside> {
+pub(crate) fn outside(outbox: Arc<Outbox>, answers: Receiver<Option<ReadAnswer>>, end_by: EndBy) -> Arc<Outside> {
     let blobs = Mutex::new(Blobs::new(Link { outbox: Arc::clone(&outbox), answers: Some(answers) }));
-    Arc::new(Outside { outbox, calls: Calls::new(), cancels: Arc::default(), blobs })
+    Arc::new(Outside { outbox, calls: Calls::new(end_by), cancels: Arc::default(), blobs })
 }
 
 pub(crate) fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -107,7 +106,7 @@ fn exit(ended: Result<(), FrameError>, code: u8) {
 }
 
 /// A pipe of the size of a batch, so that a batch leaves in one go. A smaller one is only slower.
-fn widen(pipe: &File) {
+pub(crate) fn widen(pipe: &impl AsFd) {
     #[cfg(target_os = "linux")]
     let _ = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20);
     #[cfg(not(target_os = "linux"))]
@@ -116,9 +115,7 @@ fn widen(pipe: &File) {
 
 /// Where requests are carried out.
 pub(crate) struct Desk {
-    pub(crate) engine: Engine,
-    /// The one with canonical NaNs, once it was asked for.
-    pub(crate) canonical: Option<Engine>,
+    pub(crate) engines: Arc<Engines>,
     pub(crate) outside: Arc<Outside>,
     pub(crate) prepared: Option<Prepared>,
     /// In a batch: the instance that the last index left.
@@ -131,9 +128,8 @@ impl Desk {
         while let Ok((number, request)) = queue.recv() {
             match request {
                 Request::Compile { component, compiled, cpu_ms_max, memory_bytes_max, canonical_nans } => {
-                    let cpu = Duration::from_millis(cpu_ms_max);
-                    let finished = self.watch_compilation(Allowance { cpu, memory_bytes: memory_bytes_max });
-                    let done = self.engine(canonical_nans).map_err(CompileError::Engine);
+                    let finished = self.watch_compilation(self.allowance(cpu_ms_max, memory_bytes_max));
+                    let done = self.engines.of(canonical_nans).map_err(CompileError::Engine);
                     let done = done.and_then(|engine| compile(&engine, &component, &compiled));
                     finished.store(true, Ordering::Release);
                     let limit = done.as_ref().err().and_then(CompileError::limit);
@@ -142,7 +138,7 @@ impl Desk {
                 Request::Prepare(context) => {
                     (self.kept, self.prepared) = (None, None);
                     self.outside.blobs().forget();
-                    let prepared = self.engine(context.canonical_nans).map_err(PrepareError::Engine);
+                    let prepared = self.engines.of(context.canonical_nans).map_err(PrepareError::Engine);
                     let prepared = prepared.and_then(|engine| prepare(&engine, context));
                     let done = prepared.map(|prepared| self.prepared = Some(prepared));
                     self.answer_ready(done, None)?;
@@ -153,16 +149,14 @@ impl Desk {
         Ok(())
     }
 
-    /// The engine for a component: two do not share what they compile.
-    fn engine(&mut self, canonical_nans: bool) -> wasmtime::Result<Engine> {
-        if !canonical_nans {
-            return Ok(self.engine.clone());
+    /// Where slots share the process, what the others take does not count.
+    fn allowance(&self, cpu_ms_max: u64, memory_bytes_max: u64) -> Allowance {
+        let cpu = Duration::from_millis(cpu_ms_max);
+        if !self.outside.calls.are_checked() {
+            return Allowance { clock: Clock::PROCESS, cpu, memory_bytes: memory_bytes_max };
         }
-        let made = match self.canonical.take() {
-            Some(made) => made,
-            None => variant(Variant { canonical_nans, ..Variant::default() })?,
-        };
-        Ok(self.canonical.insert(made).clone())
+        let before = self.usage.resident_bytes().unwrap_or(0);
+        Allowance { clock: Clock::of_this_thread(), cpu, memory_bytes: memory_bytes_max.saturating_add(before) }
     }
 
     /// Answers the flag that ends the watch.

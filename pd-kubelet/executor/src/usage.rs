@@ -39,17 +39,64 @@ impl Usage {
 }
 
 /// Processor time of all threads since the process began. Only one of them calls guests, the others wait for it.
-#[expect(unsafe_code, reason = "the standard library does not have this clock")]
 pub(crate) fn cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes to `time` and to nothing else; it fails only for a clock that does not exist, and leaves 0.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    Clock::PROCESS.now()
+}
+
+/// A clock that goes while its owner has a processor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(libc::clockid_t);
+
+impl Clock {
+    /// That of all threads of this process.
+    pub(crate) const PROCESS: Self = Self(libc::CLOCK_PROCESS_CPUTIME_ID);
+
+    /// That of the thread that asks; other threads may read it while that one lives. Where a system has none, the
+    /// process's: limits are then met early, never late.
+    #[cfg(target_os = "linux")]
+    #[expect(unsafe_code, reason = "the standard library does not have this clock")]
+    pub(crate) fn of_this_thread() -> Self {
+        let mut clock = libc::CLOCK_PROCESS_CPUTIME_ID;
+        // SAFETY: writes to `clock` and to nothing else; the thread that is named is this one.
+        unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
+        Self(clock)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn of_this_thread() -> Self {
+        Self::PROCESS
+    }
+
+    #[expect(unsafe_code, reason = "the standard library does not have this clock")]
+    pub(crate) fn now(self) -> Duration {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: writes to `time` and to nothing else; it fails only for a clock that does not exist, and leaves 0.
+        unsafe { libc::clock_gettime(self.0, &raw mut time) };
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_thread_has_a_clock_of_its_own() {
+        let (told, heard) = std::sync::mpsc::channel();
+        let (wait, go) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || {
+            told.send(Clock::of_this_thread()).expect("is heard");
+            go.recv().ok();
+        });
+        let (its, start) = (heard.recv().expect("is told"), cpu_time());
+        while cpu_time().saturating_sub(start) < Duration::from_millis(20) {
+            std::hint::black_box(0);
+        }
+        assert!(its.now() < Duration::from_millis(15), "it has only waited: {:?}", its.now());
+        drop(wait);
+        other.join().expect("ends");
+    }
 
     #[test]
     fn time_passes_and_memory_is_counted() {

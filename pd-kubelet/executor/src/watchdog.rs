@@ -2,12 +2,12 @@
 //!
 //! In: when a call begins and ends, what it logs. Out: its log and wall time; or, when its time is up, the
 //! `TimedOut` that replaces its outcome, after which the process ends: compiled code cannot be interrupted, and
-//! checks inside it would cost every loop.
+//! checks inside it would cost every loop. Only where slots share a process there are such checks, and they end the call.
 
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use executor_protocol::{Call, Context, Ended, FrameError, Limit, Outcome, Reply}
 
 use crate::log::Log;
 use crate::pipe::Outbox;
-use crate::usage::cpu_time;
+use crate::usage::Clock;
 
 /// Log of one call that is kept at most, whatever the job allows: it travels in one frame with the output.
 const LOG_BYTES_MAX: u64 = 1 << 20;
@@ -31,10 +31,35 @@ pub(crate) enum What {
     Merge,
 }
 
+/// A call was ended from outside while the host worked for it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the call was ended")]
+pub(crate) struct Halted;
+
+/// What ends a call that has run out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndBy {
+    /// The end of the process.
+    Exit,
+    /// A check in the guest's own loops.
+    Check,
+}
+
+/// A call that has ended.
+pub(crate) struct Finished {
+    pub(crate) log: Log,
+    pub(crate) wall_ns: u64,
+    /// The limit that ended it, and what to say of it.
+    pub(crate) overdue: Option<(Limit, String)>,
+}
+
 /// What is known of the running call.
 pub(crate) struct Calls {
+    end_by: EndBy,
     state: Mutex<State>,
     changed: Condvar,
+    /// The running call is to end. Looked at where nothing else can end it.
+    halted: AtomicBool,
     /// Most linear memory of the call so far, in bytes.
     pub(crate) peak: Arc<AtomicU64>,
 }
@@ -42,6 +67,8 @@ pub(crate) struct Calls {
 #[derive(Default)]
 struct State {
     running: Option<Running>,
+    /// Nobody waits for what runs, nor for anything after it.
+    closed: bool,
     /// When the watchdog looks again of its own accord. A call that ends later needs not wake it, so a range
     /// of short calls costs it one wake-up per limit and not one per call.
     looks_at: Option<Instant>,
@@ -53,12 +80,15 @@ struct Running {
     limit: Duration,
     cpu: Option<CpuLimit>,
     log: Log,
+    /// The limit that it has met, if it goes on nevertheless until it is checked.
+    met: Option<Limit>,
 }
 
 /// A limit on processor time.
 struct CpuLimit {
     limit: Duration,
-    /// Where the process's clock stands when it is met.
+    clock: Clock,
+    /// Where that clock stands when it is met.
     ends_at: Duration,
     /// When that can be at the earliest: one thread uses no more of it than passes.
     look_at: Option<Instant>,
@@ -67,18 +97,24 @@ struct CpuLimit {
 impl Running {
     /// When a limit may have been met. None: further away than a clock can tell.
     fn deadline(&self) -> Option<Instant> {
+        if self.met.is_some() {
+            return None;
+        }
         let look_at = self.cpu.as_ref().and_then(|cpu| cpu.look_at);
         self.started.checked_add(self.limit).into_iter().chain(look_at).min()
     }
 
     /// The limit that has been met; where none has, it is known anew when the next may be.
     fn overdue(&mut self) -> Option<Limit> {
+        if self.met.is_some() {
+            return None;
+        }
         let now = Instant::now();
         if self.started.checked_add(self.limit).is_some_and(|end| end <= now) {
             return Some(Limit::WallTime);
         }
         let cpu = self.cpu.as_mut().filter(|cpu| cpu.look_at.is_some_and(|at| at <= now))?;
-        match cpu.ends_at.saturating_sub(cpu_time()) {
+        match cpu.ends_at.saturating_sub(cpu.clock.now()) {
             Duration::ZERO => Some(Limit::CpuTime),
             left => {
                 cpu.look_at = now.checked_add(left.max(CPU_LOOK_EVERY));
@@ -86,11 +122,45 @@ impl Running {
             }
         }
     }
+
+    fn told(&self, limit: Limit) -> String {
+        let (most, kind, field) = match &self.cpu {
+            Some(cpu) if limit == Limit::CpuTime => (cpu.limit, "processor time", "resources.cpuTime"),
+            _ => (self.limit, "wall time", "subtaskTimeout"),
+        };
+        format!(
+            "the call took more than its limit of {most:?} of {kind}; raise spec.{field} or let each subtask do less"
+        )
+    }
 }
 
 impl Calls {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), changed: Condvar::new(), peak: Arc::default() })
+    pub(crate) fn new(end_by: EndBy) -> Arc<Self> {
+        Arc::new(Self {
+            end_by,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            halted: AtomicBool::new(false),
+            peak: Arc::default(),
+        })
+    }
+
+    /// True when the running call is to end.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::Relaxed)
+    }
+
+    /// True when guests are to look at `is_halted` in their loops.
+    pub(crate) fn are_checked(&self) -> bool {
+        self.end_by == EndBy::Check
+    }
+
+    /// Ends what runs and whatever comes after it; nobody waits for it any more.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        self.halted.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
     }
 
     /// A call begins.
@@ -100,9 +170,13 @@ impl Calls {
         let started = Instant::now();
         let cpu = context.cpu_ms_max.map(|milliseconds| {
             let limit = Duration::from_millis(milliseconds);
-            CpuLimit { limit, ends_at: cpu_time().saturating_add(limit), look_at: started.checked_add(limit) }
+            let clock = match self.end_by {
+                EndBy::Exit => Clock::PROCESS,
+                EndBy::Check => Clock::of_this_thread(),
+            };
+            CpuLimit { limit, clock, ends_at: clock.now().saturating_add(limit), look_at: started.checked_add(limit) }
         });
-        let running = Running { what, started, limit, cpu, log };
+        let running = Running { what, started, limit, cpu, log, met: None };
         self.peak.store(0, Ordering::Relaxed);
         let mut state = self.lock();
         let deadline = running.deadline();
@@ -112,11 +186,14 @@ impl Calls {
         }
     }
 
-    /// The running call has ended: its log and wall time in nanoseconds. Once its time is up this never
-    /// returns, so that no call has two outcomes.
-    pub(crate) fn end(&self) -> (Log, u64) {
-        let running = self.lock().running.take().expect("invariant: a call that ends has begun");
-        (running.log, nanoseconds(running.started))
+    /// The running call has ended. Where the end of the process is the limit, this never returns once the time is up,
+    /// so that no call has two outcomes.
+    pub(crate) fn end(&self) -> Finished {
+        let mut state = self.lock();
+        let running = state.running.take().expect("invariant: a call that ends has begun");
+        self.halted.store(state.closed, Ordering::Relaxed);
+        let overdue = running.met.map(|limit| (limit, running.told(limit)));
+        Finished { wall_ns: nanoseconds(running.started), log: running.log, overdue }
     }
 
     /// Adds a line to the log of the running call.
@@ -126,11 +203,19 @@ impl Calls {
         }
     }
 
-    /// Waits until a call has run out of time and reports it. Returns when the process is to end.
+    /// Waits until a call has run out of time and reports it, or has it ended. Returns when the process is to end, or
+    /// when nobody waits for calls any more.
     pub(crate) fn watch(&self, outbox: &Outbox) -> Result<(), FrameError> {
         let mut state = self.lock();
         loop {
-            if let Some(limit) = state.running.as_mut().and_then(Running::overdue) {
+            if state.closed {
+                return Ok(());
+            }
+            let met = state.running.as_mut().and_then(Running::overdue);
+            if met.is_some() && self.end_by == EndBy::Check {
+                state.running.iter_mut().for_each(|running| running.met = met);
+                self.halted.store(true, Ordering::Relaxed);
+            } else if let Some(limit) = met {
                 // The lock is held from here on: a call that ends this moment waits in `end` for ever.
                 let running = state.running.take().expect("invariant: only a running call is overdue");
                 let result = outbox.send(&[self.timed_out(running, limit)]);
@@ -157,15 +242,8 @@ impl Calls {
     }
 
     fn overdue<T>(&self, running: Running, limit: Limit) -> Call<T> {
-        let (most, kind, field) = match running.cpu {
-            Some(cpu) if limit == Limit::CpuTime => (cpu.limit, "processor time", "resources.cpuTime"),
-            _ => (running.limit, "wall time", "subtaskTimeout"),
-        };
-        let text = format!(
-            "the call took more than its limit of {most:?} of {kind}; raise spec.{field} or let each subtask do less"
-        );
         Call {
-            outcome: Outcome::TimedOut(text),
+            outcome: Outcome::TimedOut(running.told(limit)),
             limits: limits_with_log(Some(limit), &running.log),
             log: running.log.into_text(),
             wall_ns: nanoseconds(running.started),

@@ -26,8 +26,10 @@
 
 mod bytes_call;
 mod frame;
+mod parcel;
 
 pub use frame::{FRAME_BYTES_MAX, FrameError, decode, encode, read, write};
+pub use parcel::{PARCEL_BYTES_MAX, Parcel};
 
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +97,8 @@ pub struct Context {
     pub isolation: Isolation,
     /// True when every NaN that is computed has the same bits, whatever the machine: for outputs that are compared.
     pub canonical_nans: bool,
+    /// True when the task may call the host's kernels; where it may not, it has code of its own.
+    pub host_kernels: bool,
 }
 
 /// How long an instance of the task lives. `plan` and `merge` always get one of their own.

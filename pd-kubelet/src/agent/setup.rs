@@ -64,6 +64,7 @@ pub(super) async fn job(cache: &Arc<Cache>, modules: &Modules, spec: &Assignment
             schemas::job::Isolation::Batch => Isolation::Batch,
         },
         canonical_nans: work.bitwise,
+        host_kernels: work.host_kernels,
     };
     Ok(Job { context, inputs: inputs.into_iter().collect(), state })
 }

@@ -18,7 +18,7 @@ use backon::Retryable as _;
 use schemas::Digest;
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use modules::{ModuleError, Modules};
+pub(crate) use modules::{ModuleError, Modules, modules_folder};
 
 use crate::{
     client::{self, ArtifactError, Connection},
@@ -57,10 +57,15 @@ struct Entry {
     verified: bool,
 }
 
+/// Where artifacts are.
+pub(crate) fn folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("cache")
+}
+
 impl Cache {
     /// Opens the folder and takes stock; leftovers of interrupted downloads are removed.
     pub(crate) fn open(data_dir: &Path, connection: Connection, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
-        let folder = data_dir.join("cache");
+        let folder = folder(data_dir);
         fs::create_dir_all(&folder)?;
         let mut found = Vec::new();
         for entry in fs::read_dir(&folder)? {

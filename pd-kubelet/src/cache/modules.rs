@@ -15,7 +15,10 @@ use std::{
 use executor_protocol::{Reply, Request};
 use schemas::Digest;
 
-use crate::{metrics::Metrics, slots::Spawner};
+use crate::{
+    metrics::Metrics,
+    slots::{Mode, Spawner},
+};
 
 /// Processor time of a compilation: a component at its size limit (64 MiB) takes 36 s of it, at the 0.55 s a MiB of
 /// Python's.
@@ -50,12 +53,17 @@ pub(crate) struct Modules {
 }
 
 impl Modules {
-    pub(crate) fn open(data_dir: &Path, executor: &Path, spawner: Spawner, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let folder = data_dir.join("modules");
+    pub(crate) fn open(
+        data_dir: &Path,
+        (executor, mode): (&Path, Mode),
+        spawner: Spawner,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let folder = modules_folder(data_dir);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
         tidy(&folder)?;
-        Ok(Self { folder, fingerprint: fingerprint(executor)?, spawner, metrics, turns: Mutex::default() })
+        Ok(Self { folder, fingerprint: fingerprint(executor, mode)?, spawner, metrics, turns: Mutex::default() })
     }
 
     /// The compiled form of a component whose bytes are in `component`, with canonical NaNs or without.
@@ -123,11 +131,17 @@ impl Modules {
     }
 }
 
-/// Tells one build of the executor from another. A wrong guess costs a compilation and never more: the engine
-/// checks what it loads.
-fn fingerprint(executor: &Path) -> io::Result<String> {
+/// Where compiled modules are.
+pub(crate) fn modules_folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("modules")
+}
+
+/// Tells one build of the executor from another, and code with checks in its loops from code without. A wrong guess
+/// costs a compilation and never more: the engine checks what it loads.
+fn fingerprint(executor: &Path, mode: Mode) -> io::Result<String> {
     let metadata = fs::metadata(executor)?;
-    let facts = format!("{} {} {} {}", executor.display(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    let (program, size) = (executor.display(), metadata.len());
+    let facts = format!("{program} {size} {} {} {}", metadata.mtime(), metadata.mtime_nsec(), mode.name());
     Ok(Digest::of(facts.as_bytes()).hex()[..16].to_owned())
 }
 

@@ -43,6 +43,15 @@ impl Executor {
         Self { reader, writer, buffer: BytesMut::with_capacity(READ_BYTES), child: None, metrics: None }
     }
 
+    /// One of several in a process; that process is not its own to kill.
+    pub(super) fn lane(
+        reader: impl AsyncRead + Send + Unpin + 'static,
+        writer: impl AsyncWrite + Send + Unpin + 'static,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { metrics: Some(metrics), ..Self::over(reader, writer) }
+    }
+
     /// Writes one request, flushed.
     pub(crate) async fn send(&mut self, request: &Request) -> Result<(), FrameError> {
         let frame = encode(request)?;
@@ -103,10 +112,10 @@ impl Executor {
 
     /// Ends the process at once and reaps it in the background.
     pub(crate) fn kill(mut self) {
+        if let Some(metrics) = &self.metrics {
+            metrics.executor_kills.inc();
+        }
         if let Some(mut child) = self.child.take() {
-            if let Some(metrics) = &self.metrics {
-                metrics.executor_kills.inc();
-            }
             let _ = child.start_kill();
             tokio::spawn(async move { child.wait().await });
         }
@@ -154,7 +163,7 @@ pub(crate) fn process_spawner(program: PathBuf, folder: PathBuf, metrics: Arc<Me
 }
 
 /// Logs the first lines and drains the rest, so that an executor never blocks on its own complaints.
-async fn log_stderr(stderr: ChildStderr, pid: u32) {
+pub(super) async fn log_stderr(stderr: ChildStderr, pid: u32) {
     let mut lines = BufReader::new(stderr);
     let mut line = Vec::new();
     let mut logged = 0;

@@ -1,4 +1,5 @@
-//! The slots: one executor process each, kept warm, fed with runs over a pipe.
+//! The slots: one executor process each, kept warm, fed with runs over a pipe; or a lane each of one process, where the
+//! machine has no room for more.
 //!
 //! In: `Order`s for a slot. Out: `Event`s, one `Finished` for each order at its end. A slot hides that
 //! executors die: it starts another, finds out which index was guilty, and goes on. It knows no Assignments,
@@ -8,6 +9,8 @@ mod blobs;
 mod collect;
 mod executor;
 mod hollow;
+mod mode;
+mod shared;
 mod slot;
 mod walls;
 mod within;
@@ -22,6 +25,9 @@ use collect::call_failure;
 pub(crate) use collect::{Batch, Failed, cut};
 pub(crate) use executor::{Executor, Spawner, process_spawner};
 pub(crate) use hollow::hollow_spawner;
+pub use mode::ExecutorMode;
+pub(crate) use mode::{Mode, room};
+pub(crate) use shared::{SharedOptions, shared_spawner};
 pub(crate) use slot::Slot;
 pub(crate) use walls::missing_walls;
 

@@ -32,6 +32,7 @@ pub(crate) fn context() -> Context {
         cpu_ms_max: None,
         isolation: executor_protocol::Isolation::Subtask,
         canonical_nans: false,
+        host_kernels: true,
     }
 }
 
@@ -49,6 +50,7 @@ pub(crate) fn spec() -> AssignmentSpec {
             cpu_time: None,
             isolation: schemas::job::Isolation::Subtask,
             bitwise: false,
+            host_kernels: true,
         },
         plan: false,
         plan_attempt: 0,

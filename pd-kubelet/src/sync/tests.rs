@@ -20,6 +20,7 @@ fn spec(grants: &[(u32, &str)]) -> AssignmentSpec {
             cpu_time: None,
             isolation: schemas::job::Isolation::Subtask,
             bitwise: false,
+            host_kernels: true,
         },
         plan: false,
         plan_attempt: 0,

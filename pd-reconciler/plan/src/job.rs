@@ -315,6 +315,8 @@ pub(crate) fn work_spec(job: &Job, inputs: &BTreeMap<String, Digest>) -> Option<
         cpu_time: spec.resources.cpu_time,
         isolation: spec.sandbox.isolation,
         bitwise: spec.verification.is_some(),
+        // Compared outputs stand for the task's own code alone.
+        host_kernels: spec.sandbox.host_kernels && spec.verification.is_none(),
     })
 }
 

@@ -12,8 +12,8 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use pd_plan::{
-    CacheFacts, Compared, Effect, History, JobFacts, NodeFacts, NodeMemory, Plan, QueueFacts, Readiness, Snapshot, Taint,
-    expires_at,
+    CacheFacts, Compared, Effect, History, JobFacts, NodeFacts, NodeMemory, Plan, QueueFacts, Readiness, Snapshot,
+    Taint, expires_at,
 };
 use schemas::{Assignment, CachedResult, Job, Queue, condition, job::conditions, validation, well_known};
 
@@ -78,7 +78,10 @@ pub(crate) enum Written {
     Node(Box<Node>),
     CachedResult(Box<CachedResult>),
     /// What a comparison of outputs of a job has shown.
-    Compared { job_uid: String, compared: Compared },
+    Compared {
+        job_uid: String,
+        compared: Compared,
+    },
     /// It was deleted.
     NoCachedResult(Arc<CachedResult>),
     /// It was deleted.

@@ -119,6 +119,7 @@ async fn prepare(cluster: &Cluster, job: &Job, raw: &Value, args: &Args, folder:
         arguments.extend(layout.goal.iter().flat_map(|goal| ["--goal".to_owned(), goal.to_string()]));
     }
     arguments.extend(limits(job, raw, args.no_time_limit));
+    arguments.extend((!job.spec.sandbox.host_kernels).then(|| "--without-kernels".to_owned()));
     match (args.call.as_deref(), args.index) {
         (Some(call), _) => arguments.extend(["--call".to_owned(), call.to_owned()]),
         (None, Some(index)) => arguments.extend(["--index".to_owned(), index.to_string()]),

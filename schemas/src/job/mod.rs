@@ -166,6 +166,11 @@ pub mod defaults {
         true
     }
 
+    /// The node's own kernels are offered: they give the bits that the task's own would.
+    pub const fn host_kernels() -> bool {
+        true
+    }
+
     /// 64 MiB.
     pub const fn memory() -> ByteSize {
         ByteSize(64 << 20)

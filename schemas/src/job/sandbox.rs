@@ -3,8 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::defaults;
+
 /// What a subtask runs in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sandbox {
     /// `Subtask`: a fresh instance for each index. `Batch`: an instance is used for one index after the other, which
@@ -12,6 +14,16 @@ pub struct Sandbox {
     /// index to the next.
     #[serde(default)]
     pub isolation: Isolation,
+    /// Whether a task may have the node compute matrix products and SHA-256 for it, at the speed of native code and with
+    /// the bits that its own code would give. Without, it computes them itself.
+    #[serde(default = "defaults::host_kernels")]
+    pub host_kernels: bool,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self { isolation: Isolation::default(), host_kernels: defaults::host_kernels() }
+    }
 }
 
 /// How long an instance lives.

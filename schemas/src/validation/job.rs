@@ -220,12 +220,20 @@ fn validate_verification(verification: &Verification, path: &FieldPath) -> Vec<F
         Verification::Quorum(quorum) => {
             let path = path.child("quorum");
             let least = (quorum.agree < 2).then(|| {
-                FieldError::invalid(path.child("agree"), quorum.agree, "must be at least 2: one output agrees with itself")
+                FieldError::invalid(
+                    path.child("agree"),
+                    quorum.agree,
+                    "must be at least 2: one output agrees with itself",
+                )
             });
             // Two groups of `agree` would both be right.
             let is_majority = quorum.of >= quorum.agree && quorum.of < 2 * quorum.agree;
             let majority = (!is_majority).then(|| {
-                FieldError::invalid(path.child("of"), quorum.of, "must be at least `agree`, and less than twice as many")
+                FieldError::invalid(
+                    path.child("of"),
+                    quorum.of,
+                    "must be at least `agree`, and less than twice as many",
+                )
             });
             least.into_iter().chain(majority).collect()
         }
@@ -343,7 +351,7 @@ mod tests {
                 "cache": true,
                 "workStealing": true,
                 "speculation": {"enabled": true},
-                "sandbox": {"isolation": "Subtask"},
+                "sandbox": {"isolation": "Subtask", "hostKernels": true},
             })
         );
         let once = job.clone();

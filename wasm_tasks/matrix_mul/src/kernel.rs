@@ -1,7 +1,8 @@
 //! The product of two blocks.
 //!
 //! In: elements of A and B, row by row. Out: sums, each in ascending order of k: lanes run over columns, blocks over k are
-//! added in order, and nothing is fused, so the outcome is that of the plain triple loop, bit by bit.
+//! added in order, and nothing is fused, so the outcome is that of the plain triple loop, bit by bit, and that of the
+//! machine's own kernel (`kernels` in the contract).
 //!
 //! Shape: 6 rows × 4 columns of C stay in registers (12 of 16), B comes in panels of 4 columns and A in panels of 6 rows
 //! that are splatted already when they are packed.
@@ -51,14 +52,15 @@ impl Product {
         }
     }
 
-    /// The sums, row by row.
+    /// The sums, row by row; what is not a number is `f64::NAN`.
     pub fn into_rows(self) -> Vec<f64> {
         let mut rows = vec![0.0; self.rows * self.columns];
         let across = self.columns.div_ceil(COLUMNS);
         for (row, out) in rows.chunks_exact_mut(self.columns.max(1)).enumerate() {
             for (column, out) in out.iter_mut().enumerate() {
                 let patch = &self.sums[row / ROWS * across + column / COLUMNS];
-                *out = patch[row % ROWS][column % COLUMNS / 2].to_array()[column % 2];
+                let sum = patch[row % ROWS][column % COLUMNS / 2].to_array()[column % 2];
+                *out = if sum.is_nan() { f64::NAN } else { sum };
             }
         }
         rows

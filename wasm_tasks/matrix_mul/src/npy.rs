@@ -39,21 +39,30 @@ impl Dtype {
     }
 
     pub(crate) fn encode(self, values: &[f64]) -> Vec<u8> {
-        match self {
-            Self::F32 => values.iter().flat_map(|value| (*value as f32).to_le_bytes()).collect(),
-            Self::F64 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        }
-    }
-
-    pub(crate) fn decode(self, bytes: &[u8], mut each: impl FnMut(usize, f64)) {
+        let mut bytes = vec![0; values.len() * self.size() as usize];
         match self {
             Self::F32 => {
-                let elements = bytes.as_chunks::<4>().0.iter();
-                elements.enumerate().for_each(|(at, element)| each(at, f32::from_le_bytes(*element).into()));
+                let elements = bytes.as_chunks_mut::<4>().0.iter_mut().zip(values);
+                elements.for_each(|(element, value)| *element = (*value as f32).to_le_bytes());
             }
             Self::F64 => {
-                let elements = bytes.as_chunks::<8>().0.iter();
-                elements.enumerate().for_each(|(at, element)| each(at, f64::from_le_bytes(*element)));
+                let elements = bytes.as_chunks_mut::<8>().0.iter_mut().zip(values);
+                elements.for_each(|(element, value)| *element = value.to_le_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// Gives each element its place in `to`.
+    pub(crate) fn decode<'t>(self, bytes: &[u8], to: impl Iterator<Item = &'t mut f64>) {
+        match self {
+            Self::F32 => {
+                let elements = bytes.as_chunks::<4>().0.iter().zip(to);
+                elements.for_each(|(element, to)| *to = f32::from_le_bytes(*element).into());
+            }
+            Self::F64 => {
+                let elements = bytes.as_chunks::<8>().0.iter().zip(to);
+                elements.for_each(|(element, to)| *to = f64::from_le_bytes(*element));
             }
         }
     }

@@ -46,11 +46,15 @@ impl<'h> Source<'h> {
         match self {
             Self::File { reader, header } => read(reader, *header, rows, columns),
             Self::Generated { generator, dtype } => {
-                let elements = rows.flat_map(|i| columns.clone().map(move |j| generator.element(i, j)));
-                Ok(match dtype {
-                    Dtype::F32 => elements.map(|element| f64::from(element as f32)).collect(),
-                    Dtype::F64 => elements.collect(),
-                })
+                let mut block = Vec::with_capacity(((rows.end - rows.start) * (columns.end - columns.start)) as usize);
+                for i in rows {
+                    let row = generator.row(i, columns.clone());
+                    match dtype {
+                        Dtype::F32 => block.extend(row.map(|element| f64::from(element as f32))),
+                        Dtype::F64 => block.extend(row),
+                    }
+                }
+                Ok(block)
             }
         }
     }
@@ -76,11 +80,8 @@ fn read(file: &Reader<'_>, header: Header, rows: Range<u64>, columns: Range<u64>
             let elements = &bytes[from..from + (wanted * size) as usize];
             let at = (line - lines.start) as usize;
             match header.order {
-                Order::C => {
-                    let row = &mut block[at * width..(at + 1) * width];
-                    header.dtype.decode(elements, |column, element| row[column] = element);
-                }
-                Order::Fortran => header.dtype.decode(elements, |row, element| block[row * width + at] = element),
+                Order::C => header.dtype.decode(elements, block[at * width..][..width].iter_mut()),
+                Order::Fortran => header.dtype.decode(elements, block[at..].iter_mut().step_by(width)),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Products against the plain triple loop, bit by bit; files in every form against each other.
 
-use task_sdk::testing::{run_parts, run_whole};
+use task_sdk::testing::{run_parts, run_whole, with_kernels};
 use task_sdk::{Failure, Task};
 
 use super::generate::Generator;
@@ -50,6 +50,29 @@ fn blocks_of_any_shape_equal_the_plain_loop() {
         product.add(&a, &b, inner as usize);
         assert!(product.into_rows() == plain(&a, &b, inner as usize, columns as usize), "{rows} {inner} {columns}");
     }
+}
+
+#[test]
+fn the_machines_kernel_is_used_where_it_is_offered_and_changes_no_bit() {
+    let (rows, inner, columns) = (19, 40, 23);
+    let (mut a, b) = (matrix(1, rows, inner), matrix(2, inner, columns));
+    // Two that are not numbers in ways of their own, and what becomes one.
+    (a[3], a[80]) = (f64::from_bits(0xfff8_0000_0000_0007), f64::from_bits(0x7ff0_0000_0000_0001));
+    (a[200], a[201]) = (f64::INFINITY, f64::NEG_INFINITY);
+    let (a, b) = (file(rows, inner, &a, Dtype::F64), file(inner, columns, &b, Dtype::F64));
+    for (params, inputs) in [
+        (r#"{"tileSize": 8}"#, vec![("a", &a[..]), ("b", &b)]),
+        (r#"{"size": 70, "tileSize": 33}"#, vec![]),
+        (r#"{"size": 20, "dtype": "f32"}"#, vec![]),
+    ] {
+        let own = run_whole::<MatrixMul>(params, &inputs).unwrap();
+        let (offered, calls) = with_kernels(|| run_whole::<MatrixMul>(params, &inputs).unwrap());
+        assert!(own.result == offered.result, "{params}");
+        assert_eq!(calls, own.layout.subtasks, "{params}");
+    }
+    let own = run_whole::<MatrixMul>("", &[("a", &a), ("b", &b)]).unwrap();
+    let canonical = f64::NAN.to_le_bytes();
+    assert!(own.result[128..].as_chunks::<8>().0.iter().filter(|element| **element == canonical).count() >= 23);
 }
 
 #[test]

@@ -9,8 +9,9 @@ use task_sdk::{Failure, Host};
 
 use crate::bcrypt::Bcrypt;
 use crate::candidates::Batch;
+use crate::sha::digests;
 use crate::targets::Targets;
-use crate::{Algorithm, Params, sha256_all, sha512_all};
+use crate::{Algorithm, Params};
 
 /// Finds by the number of the target.
 type Finds = BTreeMap<usize, Vec<u8>>;
@@ -60,20 +61,50 @@ fn line(targets: &Targets, number: usize, candidate: &[u8]) -> Vec<u8> {
 }
 
 fn sha_finds(params: &Params, targets: &Targets, batch: &Batch) -> Finds {
-    let mut sorted: Vec<(&[u8], usize)> = targets.iter().zip(0..).collect();
-    sorted.sort_unstable();
-    let candidates = batch.candidates();
+    let wanted = Wanted::new(targets);
+    let candidates = batch.messages();
     let mut finds = Finds::new();
-    let compare = |at: usize, digest: &[u8]| {
-        if let Ok(place) = sorted.binary_search_by(|(target, _)| (*target).cmp(digest)) {
-            finds.entry(sorted[place].1).or_insert_with(|| candidates[at].to_vec());
+    digests(params.algorithm, &params.salt, candidates, |at, digest| {
+        if let Some(number) = wanted.number(digest) {
+            finds.entry(number).or_insert_with(|| candidates.get(at).to_vec());
         }
-    };
-    match params.algorithm {
-        Algorithm::Sha512 => sha512_all(params.salt.as_bytes(), &candidates, compare),
-        _ => sha256_all(params.salt.as_bytes(), &candidates, compare),
-    }
+    });
     finds
+}
+
+/// Digests to look for. Nearly all that are looked up are not there, and for these a look at one bit is enough.
+struct Wanted<'t> {
+    /// With their numbers, ascending.
+    sorted: Vec<(&'t [u8], usize)>,
+    /// A bit for each pair of first bytes.
+    starts: Vec<u64>,
+}
+
+impl<'t> Wanted<'t> {
+    fn new(targets: &'t Targets) -> Self {
+        let mut sorted: Vec<(&[u8], usize)> = targets.iter().zip(0..).collect();
+        sorted.sort_unstable();
+        let mut starts = vec![0; (1 << 16) / 64];
+        for (target, _) in &sorted {
+            let (word, bit) = Self::place(target);
+            starts[word] |= bit;
+        }
+        Self { sorted, starts }
+    }
+
+    fn number(&self, digest: &[u8]) -> Option<usize> {
+        let (word, bit) = Self::place(digest);
+        if self.starts[word] & bit == 0 {
+            return None;
+        }
+        let at = self.sorted.binary_search_by(|(target, _)| (*target).cmp(digest)).ok()?;
+        Some(self.sorted[at].1)
+    }
+
+    fn place(digest: &[u8]) -> (usize, u64) {
+        let start = digest.first_chunk().map_or(0, |first| u16::from_le_bytes(*first));
+        (usize::from(start / 64), 1 << (start % 64))
+    }
 }
 
 /// A candidate is hashed once per salt and cost, however many targets share them.

@@ -6,6 +6,7 @@
 //! A batch may be as small as one line, so the table has an entry for every few batches only, at least 1,024 lines apart:
 //! 8 bytes per 1,024 candidates, 800 KB for 10⁸. `run` skips the lines in between.
 
+use task_sdk::kernels::Messages;
 use task_sdk::{Failure, Reader};
 
 /// Lines that one entry of the table stands for, at least.
@@ -67,10 +68,10 @@ pub(crate) fn state_end(state: &Reader<'_>) -> Result<u64, Failure> {
 pub(crate) struct Batch {
     /// Number of its first candidate in the input.
     pub(crate) first: u64,
-    /// Its lines, without newlines, one after another.
+    /// Its lines as they stand in the input.
     bytes: Vec<u8>,
-    /// Where each line ends in `bytes`.
-    ends: Vec<usize>,
+    /// Where each line ends in `bytes`, its newline not included.
+    ends: Vec<u32>,
 }
 
 impl Batch {
@@ -81,22 +82,41 @@ impl Batch {
             return Err(Failure::permanent(format!("index {index} is beyond the {lines} candidates of this job")));
         }
         let [start, end] = numbers::<2>(state, HEAD_BYTES + 8 * (index / entry_batches))?;
-        let mut source = candidates.lines_between(start, end);
-        let missing = || Failure::permanent("input `candidates` has fewer lines than when the job was planned");
-        for _ in 0..index % entry_batches * batch_lines {
-            source.next_line()?.ok_or_else(missing)?;
-        }
+        let wanted = batch_lines.min(lines - first);
         let mut batch = Self { first, bytes: Vec::new(), ends: Vec::new() };
-        for _ in 0..batch_lines.min(lines - first) {
-            batch.bytes.extend_from_slice(source.next_line()?.ok_or_else(missing)?);
-            batch.ends.push(batch.bytes.len());
+        if entry_batches == 1 {
+            batch.bytes = candidates.read_at(start, end.saturating_sub(start))?;
+            batch.ends = memchr::memchr_iter(b'\n', &batch.bytes).map(|at| at as u32).collect();
+            if batch.bytes.last().is_some_and(|last| *last != b'\n') {
+                batch.ends.push(batch.bytes.len() as u32);
+            }
+        } else {
+            let mut source = candidates.lines_between(start, end);
+            let mut skipped = 0;
+            while skipped < index % entry_batches * batch_lines && source.next_line()?.is_some() {
+                skipped += 1;
+            }
+            while (batch.ends.len() as u64) < wanted
+                && let Some(line) = source.next_line()?
+            {
+                batch.bytes.extend_from_slice(line);
+                batch.ends.push(batch.bytes.len() as u32);
+                batch.bytes.push(b'\n');
+            }
+        }
+        if batch.ends.len() as u64 != wanted {
+            return Err(Failure::permanent("input `candidates` has other lines than when the job was planned"));
         }
         Ok(batch)
     }
 
+    /// The candidates where they stand.
+    pub(crate) fn messages(&self) -> Messages<'_> {
+        Messages { bytes: &self.bytes, ends: &self.ends, gap: 1 }
+    }
+
     pub(crate) fn candidates(&self) -> Vec<&[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end]).collect()
+        self.messages().iter().collect()
     }
 }
 

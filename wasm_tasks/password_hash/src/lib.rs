@@ -86,21 +86,19 @@ impl Task for PasswordHash {
 task_sdk::export_task!(PasswordHash);
 
 fn hash(params: &Params, batch: &Batch, host: &dyn Host) -> Result<Vec<u8>, Failure> {
-    let candidates = batch.candidates();
-    let line_bytes = if params.algorithm == Algorithm::Sha512 { 129 } else { 65 };
-    let mut lines = Vec::with_capacity(candidates.len() * line_bytes);
-    match params.algorithm {
-        Algorithm::Sha256 => sha256_all(params.salt.as_bytes(), &candidates, |_, digest| push_hex(&mut lines, digest)),
-        Algorithm::Sha512 => sha512_all(params.salt.as_bytes(), &candidates, |_, digest| push_hex(&mut lines, digest)),
-        Algorithm::Bcrypt => {
-            let salt = params.bcrypt_salt()?;
-            for (number, candidate) in (0..).zip(&candidates) {
-                let salt = salt.unwrap_or_else(|| bcrypt::derived_salt(params.seed, batch.first + number));
-                lines.extend_from_slice(Bcrypt::hash(params.cost, salt, candidate).to_string().as_bytes());
-                lines.push(b'\n');
-                host.progress(number + 1, candidates.len() as u64);
-            }
-        }
+    if params.algorithm != Algorithm::Bcrypt {
+        let line_bytes = if params.algorithm == Algorithm::Sha512 { 129 } else { 65 };
+        let mut lines = Vec::with_capacity(batch.messages().len() * line_bytes);
+        sha::digests(params.algorithm, &params.salt, batch.messages(), |_, digest| push_hex(&mut lines, digest));
+        return Ok(lines);
+    }
+    let (candidates, salt) = (batch.candidates(), params.bcrypt_salt()?);
+    let mut lines = Vec::new();
+    for (number, candidate) in (0..).zip(&candidates) {
+        let salt = salt.unwrap_or_else(|| bcrypt::derived_salt(params.seed, batch.first + number));
+        lines.extend_from_slice(Bcrypt::hash(params.cost, salt, candidate).to_string().as_bytes());
+        lines.push(b'\n');
+        host.progress(number + 1, candidates.len() as u64);
     }
     Ok(lines)
 }

@@ -1,10 +1,17 @@
 //! SHA-256 and SHA-512 of many short messages.
 //!
-//! In: a salt and candidates. Out: a digest for each, in order. SHA-256 runs four messages at a time, one a lane, where four
-//! neighbours have the same number of blocks (short candidates all do); the rest, and SHA-512, goes through `sha2`.
+//! In: a salt and candidates. Out: a digest for each, in order. SHA-256 is the machine's work where it offers that; else it
+//! runs four messages at a time, one a lane, where four neighbours have the same number of blocks (short candidates all
+//! do); the rest, and SHA-512, goes through `sha2`.
 
 use sha2::{Digest, Sha256, Sha512};
+use task_sdk::kernels::{self, Messages};
 use task_sdk::simd::U32x4;
+
+use crate::Algorithm;
+
+/// Candidates handed to the machine at once: it may refuse more than 64 MiB.
+const OFFER_BYTES_MAX: usize = 16 << 20;
 
 /// Blocks of a message that the lanes take; 247 bytes of salt and candidate.
 const BLOCKS_MAX: usize = 4;
@@ -24,6 +31,19 @@ const ROUND: [u32; 64] = [
     0x19a4_c116, 0x1e37_6c08, 0x2748_774c, 0x34b0_bcb5, 0x391c_0cb3, 0x4ed8_aa4a, 0x5b9c_ca4f, 0x682e_6ff3,
     0x748f_82ee, 0x78a5_636f, 0x84c8_7814, 0x8cc7_0208, 0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2,
 ];
+
+/// Digests of `salt` and each candidate; `each` gets the candidate's place and the digest. Anything but SHA-512 is SHA-256.
+pub(crate) fn digests(algorithm: Algorithm, salt: &str, candidates: Messages<'_>, mut each: impl FnMut(usize, &[u8])) {
+    let salt = salt.as_bytes();
+    if algorithm == Algorithm::Sha512 {
+        return sha512_all(salt, &candidates.iter().collect::<Vec<_>>(), each);
+    }
+    let is_small = salt.len() + candidates.bytes.len() + 4 * candidates.len() <= OFFER_BYTES_MAX;
+    match is_small.then(|| kernels::sha256(salt, candidates)).flatten() {
+        Some(digests) => digests.as_chunks::<32>().0.iter().enumerate().for_each(|(at, digest)| each(at, digest)),
+        None => sha256_all(salt, &candidates.iter().collect::<Vec<_>>(), each),
+    }
+}
 
 /// SHA-256 of `salt` and each candidate; `each` gets the candidate's place and the digest.
 pub fn sha256_all(salt: &[u8], candidates: &[&[u8]], mut each: impl FnMut(usize, &[u8])) {

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256, Sha512};
 use task_sdk::Failure;
-use task_sdk::testing::{merge, run_parts, run_whole};
+use task_sdk::testing::{merge, run_parts, run_whole, with_kernels};
 
 use super::{Bcrypt, PasswordHash};
 
@@ -65,6 +65,23 @@ fn an_audit_reports_each_target_once_with_its_first_candidate() {
         assert_eq!(String::from_utf8(finished.result).unwrap(), expected);
         assert_eq!(finished.layout.goal, Some(4));
         assert_eq!(finished.host.found_targets(), [0, 2, 3]);
+    }
+}
+
+#[test]
+fn the_machines_kernel_is_used_for_sha256_where_it_is_offered_and_changes_nothing() {
+    let target = hex::encode(Sha256::digest(b"salt\xff\x00\xfe"));
+    let inputs = [("candidates", CANDIDATES), ("targets", target.as_bytes())];
+    for (params, inputs, uses) in [
+        (r#"{"salt": "salt", "batchSize": 2}"#, &inputs[..1], 3),
+        (r#"{"salt": "salt", "mode": "audit"}"#, &inputs, 1),
+        (r#"{"algorithm": "sha512"}"#, &inputs[..1], 0),
+        (r#"{"algorithm": "bcrypt", "cost": 4}"#, &inputs[..1], 0),
+    ] {
+        let own = run_whole::<PasswordHash>(params, inputs).unwrap();
+        let (offered, calls) = with_kernels(|| run_whole::<PasswordHash>(params, inputs).unwrap());
+        assert_eq!((own.result, own.host.found_targets()), (offered.result, offered.host.found_targets()), "{params}");
+        assert_eq!(calls, uses, "{params}");
     }
 }
 

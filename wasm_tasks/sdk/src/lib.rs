@@ -64,6 +64,7 @@
 mod call;
 mod grid;
 mod host;
+pub mod kernels;
 mod reader;
 pub mod simd;
 mod writer;

@@ -10,11 +10,11 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
-use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit};
 use rustix::thread::set_no_new_privs;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
-/// Open files: three pipes, a compiled module with a memory image for each of its core modules (38 in a Python
+/// Open files of a slot: three pipes, a compiled module with a memory image for each of its core modules (38 in a Python
 /// task), and what the C library wants.
 const FILES_MAX: u64 = 256;
 /// Below the kubelet, the API server and whoever sits at this machine.
@@ -74,13 +74,13 @@ const REFUSED: [libc::c_long; 47] = [
 ];
 
 /// Everything that needs to know nothing of what this executor is for.
-pub(super) fn enter() -> Vec<Layer> {
+pub(super) fn enter(slots: u32) -> Vec<Layer> {
     vec![
         layer("closed descriptors", close_inherited()),
         layer("death with the parent", set_parent_process_death_signal(Some(Signal::KILL))),
         layer("no new privileges", set_no_new_privs(true)),
         layer("no core dumps", limit(Resource::Core, 0)),
-        layer("limit on open files", limit(Resource::Nofile, FILES_MAX)),
+        layer("limit on open files", limit(Resource::Nofile, files_max(slots))),
         layer("first to go without memory", fs::write("/proc/self/oom_score_adj", "1000")),
         layer("low priority", nice(NICE).map(drop)),
         layer("seccomp", refuse_calls()),
@@ -109,6 +109,12 @@ pub(super) fn confine(ways: &[Way<'_>]) -> Layer {
 /// Bytes of private memory that this process may have from here on; allocations beyond it fail.
 pub(super) fn limit_memory(bytes: u64) -> Layer {
     layer("limit on memory", limit(Resource::Data, bytes))
+}
+
+/// What the slots need, or as much of it as this process may have.
+fn files_max(slots: u32) -> u64 {
+    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    most.min(FILES_MAX * u64::from(slots))
 }
 
 fn layer<E: Display>(name: &'static str, done: Result<(), E>) -> Layer {

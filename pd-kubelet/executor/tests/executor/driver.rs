@@ -3,10 +3,13 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, channel},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        mpsc::{Receiver, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -39,12 +42,15 @@ pub(crate) fn component(module: &str) -> Vec<u8> {
 
 /// An executor and the node around it.
 pub(crate) struct Node {
-    pub(crate) folder: TempDir,
+    pub(crate) folder: Arc<TempDir>,
+    /// Of its files in the folder.
+    name: String,
     pub(crate) blobs: BTreeMap<Blob, Vec<u8>>,
     /// How often the executor asked for bytes.
     pub(crate) reads: usize,
-    child: Child,
-    stdin: Option<ChildStdin>,
+    /// None: it is a lane of an executor that has others.
+    child: Option<Child>,
+    stdin: Option<Box<dyn Write + Send>>,
     replies: Receiver<Reply>,
 }
 
@@ -67,8 +73,21 @@ impl Node {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the executor starts");
-        let mut stdout = child.stdout.take().expect("piped");
-        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("piped");
+        let stdin = child.stdin.take().expect("piped");
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        let mut node = Self::over(stdout, stdin, folder, String::new());
+        node.child = Some(child);
+        node
+    }
+
+    /// Speaks over any pair of streams.
+    pub(crate) fn over(
+        mut stdout: impl Read + Send + 'static,
+        stdin: impl Write + Send + 'static,
+        folder: Arc<TempDir>,
+        name: String,
+    ) -> Self {
         let (sender, replies) = channel();
         thread::spawn(move || {
             while let Ok(Some(reply)) = read(&mut stdout) {
@@ -77,8 +96,7 @@ impl Node {
                 }
             }
         });
-        let folder = tempfile::tempdir().expect("a folder");
-        Self { folder, blobs: BTreeMap::new(), reads: 0, child, stdin, replies }
+        Self { folder, name, blobs: BTreeMap::new(), reads: 0, child: None, stdin: Some(Box::new(stdin)), replies }
     }
 
     /// An executor with the guest compiled and prepared for these params.
@@ -90,11 +108,11 @@ impl Node {
     }
 
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().expect("a process of its own").id()
     }
 
     pub(crate) fn compiled(&self) -> PathBuf {
-        self.folder.path().join("compiled")
+        self.folder.path().join(format!("compiled{}", self.name))
     }
 
     pub(crate) fn compile(&mut self, component: &[u8]) -> Reply {
@@ -116,7 +134,7 @@ impl Node {
     }
 
     pub(crate) fn compile_within(&mut self, component: &[u8], cpu_ms_max: u64, memory_bytes_max: u64) -> Reply {
-        let path = self.folder.path().join("component");
+        let path = self.folder.path().join(format!("component{}", self.name));
         fs::write(&path, component).expect("writes");
         let (component, compiled) = (text(&path), text(&self.compiled()));
         self.send(&Request::Compile { component, compiled, cpu_ms_max, memory_bytes_max, canonical_nans: false });
@@ -135,6 +153,7 @@ impl Node {
             cpu_ms_max: None,
             isolation: Isolation::Subtask,
             canonical_nans: false,
+            host_kernels: true,
         };
         change(&mut context);
         self.send(&Request::Prepare(context));
@@ -196,7 +215,7 @@ impl Node {
 
     /// Ends the executor as a crash would.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("is our child");
+        self.child.as_mut().expect("a process of its own").kill().expect("is our child");
     }
 
     /// Closes the executor's standard input.
@@ -208,7 +227,8 @@ impl Node {
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let until = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.child.try_wait().expect("is our child") {
+            let child = self.child.as_mut().expect("a process of its own");
+            if let Some(status) = child.try_wait().expect("is our child") {
                 return status;
             }
             assert!(Instant::now() < until, "the executor did not end");
@@ -219,8 +239,10 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::driver::{COMPILE_BYTES, COMPILE_MS, Node, component, guest, text};
+use crate::shared::Shared;
 use executor_protocol::{Blob, Context, Ended, Limit, Outcome, Reply, Request};
 
 /// The index that does harm, between others that do not.
@@ -30,7 +31,7 @@ use Kind::{InvalidOutput, OutOfMemory, Success, TimedOut, Trap};
 type Case = (&'static str, &'static str, &'static str, Kind, Option<Limit>, &'static str);
 
 /// Name, declarations, what index 7 does, and what is to come of it.
-const CASES: [Case; 38] = [
+const CASES: [Case; 46] = [
     ("a loop", "", "(loop $l (br $l))", TimedOut, Some(Limit::WallTime), "spec.subtaskTimeout"),
     (
         "a loop of log lines",
@@ -186,6 +187,80 @@ const CASES: [Case; 38] = [
         Some(Limit::Found),
         "more than 1048576 targets",
     ),
+    (
+        "a matrix smaller than announced",
+        "",
+        "(call $gemm (i32.const 2) (i32.const 2) (i32.const 2) (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 4)
+            (i32.const 0) (i32.const 0) (i32.const 64))",
+        InvalidOutput,
+        None,
+        "a has 3 elements where 2 × 2",
+    ),
+    (
+        "a matrix that is not there",
+        "",
+        "(call $gemm (i32.const 1) (i32.const 1) (i32.const 100) (i32.const 131000) (i32.const 100) (i32.const 0)
+            (i32.const 100) (i32.const 0) (i32.const 0) (i32.const 64))",
+        Trap,
+        None,
+        "called the host wrongly",
+    ),
+    (
+        "a matrix at an odd address",
+        "",
+        "(call $gemm (i32.const 1) (i32.const 1) (i32.const 1) (i32.const 3) (i32.const 1) (i32.const 0) (i32.const 1)
+            (i32.const 0) (i32.const 0) (i32.const 64))",
+        Trap,
+        None,
+        "called the host wrongly",
+    ),
+    (
+        "a product of 2^64 zeros",
+        "",
+        "(call $gemm (i32.const -1) (i32.const -1) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+            (i32.const 0) (i32.const 0) (i32.const 64))",
+        OutOfMemory,
+        Some(Limit::Memory),
+        "resources.memory",
+    ),
+    (
+        "matrices of more than a call may carry",
+        "",
+        "(drop (memory.grow (i32.const 64))) (call $gemm (i32.const 300) (i32.const 300) (i32.const 300) (i32.const 0)
+            (i32.const 90000) (i32.const 0) (i32.const 90000) (i32.const 0) (i32.const 0) (i32.const 64))",
+        Trap,
+        Some(Limit::HostCall),
+        "more than 1048576 bytes in one call",
+    ),
+    (
+        "a loop of products",
+        "",
+        "(drop (memory.grow (i32.const 20))) (loop $l (global.set $heap (i32.const 700000))
+            (call $gemm (i32.const 200) (i32.const 200) (i32.const 200) (i32.const 0) (i32.const 40000) (i32.const 0)
+                (i32.const 40000) (i32.const 0) (i32.const 0) (i32.const 64)) (br $l))",
+        TimedOut,
+        Some(Limit::WallTime),
+        "wall time",
+    ),
+    (
+        "messages that overlap",
+        "",
+        "(i32.store (i32.const 2048) (i32.const 9)) (i32.store (i32.const 2052) (i32.const 8))
+            (call $sha256 (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 10) (i32.const 2048) (i32.const 2)
+                (i32.const 0) (i32.const 64))",
+        InvalidOutput,
+        None,
+        "message 1 is to be 9..8 of 10 bytes",
+    ),
+    (
+        "an allocator that lies to a kernel",
+        "",
+        "(global.set $liar (i32.const 1)) (call $sha256 (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 10)
+            (i32.const 4096) (i32.const 1) (i32.const 0) (i32.const 64))",
+        Trap,
+        None,
+        "called the host wrongly",
+    ),
     ("a result in the wrong place", "", "(call $write_result (i32.const 0) (i32.const 4))", InvalidOutput, None, "`merge`"),
 ];
 
@@ -254,6 +329,48 @@ fn each_ends_as_the_outcome_named_for_it_and_the_next_index_works() {
     }
     let ended = neighbour.join().expect("the neighbour ends");
     assert!(ended.len() == 50_000 && ended.iter().all(is_good), "the neighbour noticed nothing");
+}
+
+/// The same on threads of one process: a time limit ends the call, the lane goes on, and so does its neighbour.
+#[test]
+fn so_does_each_where_slots_share_a_process() {
+    let shared = Shared::start(2);
+    let mut other = shared.lane();
+    let neighbour = thread::spawn(move || {
+        assert_eq!(other.compile(&guest()), Reply::Prepared);
+        assert_eq!(other.prepare("e", |_| {}), Reply::Prepared);
+        other.run(0, 49_999)
+    });
+    let mut node = shared.lane();
+    for (name, head, harm, expected, limit, said) in CASES {
+        assert_eq!(node.compile(&hostile("2", head, harm)), Reply::Prepared, "{name}");
+        assert_eq!(node.prepare("{}", limits(expected)), Reply::Prepared, "{name}");
+        node.blobs.insert(Blob::Input("data".to_owned()), vec![1; 100]);
+        let ended = node.run(FIRST, LAST);
+        let call = &ended[(HARMFUL - FIRST) as usize].call;
+        let (found, text) = kind(&call.outcome);
+        assert_eq!((found, call.limits.first().copied()), (Some(expected), limit), "{name}: {text}");
+        assert!(text.to_lowercase().contains(&said.to_lowercase()), "{name}: {text}");
+        assert!(ended.iter().filter(|ended| ended.index != HARMFUL).all(is_good), "{name}: {ended:?}");
+        assert_eq!(ended.len() as u64, LAST - FIRST + 1, "{name}");
+    }
+    let ended = neighbour.join().expect("the neighbour ends");
+    assert!(ended.len() == 50_000 && ended.iter().all(is_good), "the neighbour noticed nothing");
+}
+
+#[test]
+fn a_kernel_that_is_not_offered_is_not_there() {
+    let product = "(call $gemm (i32.const 1) (i32.const 1) (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 0)
+        (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 64))";
+    let mut node = Node::start();
+    assert_eq!(node.compile(&hostile("2", "", product)), Reply::Prepared);
+    assert_eq!(node.prepare("{}", |_| {}), Reply::Prepared);
+    assert!(node.run(FIRST, LAST).iter().all(is_good), "offered, it answers");
+    assert_eq!(node.prepare("{}", |context| context.host_kernels = false), Reply::Prepared);
+    let ended = node.run(FIRST, LAST);
+    let (found, text) = kind(&ended[(HARMFUL - FIRST) as usize].call.outcome);
+    assert!(found == Some(InvalidOutput) && text.contains("spec.sandbox.hostKernels"), "{text}");
+    assert_eq!(ended.iter().filter(|ended| is_good(ended)).count(), 4);
 }
 
 #[test]

@@ -6,6 +6,9 @@
   (import "processdistro:task/host@1.0.0" "found" (func $found (param i64)))
   (import "processdistro:task/host@1.0.0" "read-input" (func $read_input (param i32 i32 i64 i32 i32)))
   (import "processdistro:task/host@1.0.0" "write-result" (func $write_result (param i32 i32)))
+  (import "processdistro:task/kernels@1.0.0" "gemm-f64"
+    (func $gemm (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+  (import "processdistro:task/kernels@1.0.0" "sha256" (func $sha256 (param i32 i32 i32 i32 i32 i32 i32 i32)))
   (memory (export "memory") PAGES)
   (global $heap (mut i32) (i32.const 32768))
   (global $liar (mut i32) (i32.const 0))

@@ -7,3 +7,4 @@ mod driver;
 mod hostile;
 mod process;
 mod replay;
+mod shared;

@@ -454,6 +454,7 @@ impl WrittenAssignment {
                     cpu_time: spec.resources.cpu_time,
                     isolation: spec.sandbox.isolation,
                     bitwise: spec.verification.is_some(),
+                    host_kernels: spec.sandbox.host_kernels && spec.verification.is_none(),
                 },
                 plan: self.plan,
                 plan_attempt: self.plan_attempt,

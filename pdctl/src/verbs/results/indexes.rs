@@ -206,7 +206,8 @@ mod tests {
 
     #[test]
     fn where_outputs_are_verified_only_those_are_taken() {
-        let mut job = job(&json!({"completedIndexes": "0-3", "verification": {"untrusted": [{"name": "a", "uid": "na"}]}}));
+        let mut job =
+            job(&json!({"completedIndexes": "0-3", "verification": {"untrusted": [{"name": "a", "uid": "na"}]}}));
         job.spec.verification = serde_json::from_value(json!({"quorum": {"agree": 2, "of": 3}})).expect("a quorum");
         let mut liar = assignment("a", &[(b"lie", "0-9")]);
         liar.spec.node_uid = "na".into();

@@ -2,6 +2,10 @@
 //!
 //! In: a task, params as JSON text, inputs. Out: the result and everything the task told its host. Native builds only.
 
+pub(crate) mod kernels;
+
+pub use kernels::with_kernels;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
