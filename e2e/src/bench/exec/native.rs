@@ -10,29 +10,82 @@ use std::{
 use anyhow::{Result, anyhow};
 use sha2::{Digest, Sha256, Sha512};
 
-/// A digest and its line of hex for each line of `words`, as the task answers them.
-pub(super) fn sha256(words: &[u8]) -> Duration {
-    hashes::<Sha256>(words)
+/// Digests to look for: by SHA-256 and by SHA-512.
+pub(super) type Targets = (Vec<Vec<u8>>, Vec<Vec<u8>>);
+
+/// Digests of what is not among the candidates, ascending.
+pub(super) fn digests_of_nobody(count: usize) -> Targets {
+    let nobody = |number: usize| format!("nobody {number}");
+    let mut targets: Targets =
+        (0..count).map(|n| (Sha256::digest(nobody(n)).to_vec(), Sha512::digest(nobody(n)).to_vec())).unzip();
+    targets.0.sort_unstable();
+    targets.1.sort_unstable();
+    targets
+}
+
+/// Looks for the targets among the digests of all lines.
+pub(super) fn audit_sha256(words: &[u8], targets: &[Vec<u8>]) -> Duration {
+    audit::<Sha256>(words, targets)
 }
 
 /// The same.
-pub(super) fn sha512(words: &[u8]) -> Duration {
-    hashes::<Sha512>(words)
+pub(super) fn audit_sha512(words: &[u8], targets: &[Vec<u8>]) -> Duration {
+    audit::<Sha512>(words, targets)
 }
 
-fn hashes<D: Digest>(words: &[u8]) -> Duration {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+fn audit<D: Digest>(words: &[u8], targets: &[Vec<u8>]) -> Duration {
     timed(|| {
-        let mut lines = Vec::new();
-        for word in words.split(|byte| *byte == b'\n') {
+        // One look tells nearly always that a digest is not sought.
+        let mut starts = vec![false; 1 << 16];
+        let start = |digest: &[u8]| usize::from(u16::from_le_bytes([digest[0], digest[1]]));
+        targets.iter().for_each(|target| starts[start(target)] = true);
+        let is_sought = |word: &&[u8]| {
             let digest = D::digest(word);
-            lines.extend(
-                digest.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]),
-            );
-            lines.push(b'\n');
-        }
-        lines
+            starts[start(&digest)] && targets.binary_search_by(|target| target.as_slice().cmp(&digest)).is_ok()
+        };
+        lines(words).filter(is_sought).count()
     })
+}
+
+/// A digest and its line of hex for each line of `words`, as the task answers them.
+pub(super) fn sha256(words: &[u8]) -> Duration {
+    timed(|| {
+        let mut lines_of_hex = Vec::new();
+        lines(words).for_each(|word| push_hex(&mut lines_of_hex, &Sha256::digest(word)));
+        lines_of_hex
+    })
+}
+
+/// SHA-256 of all of it.
+pub(super) fn sha256_of(bytes: &[u8]) -> Vec<u8> {
+    Sha256::digest(bytes).to_vec()
+}
+
+/// Lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A line of hex for each digest.
+pub(super) fn lines_of_hex(digests: &[Vec<u8>]) -> Vec<u8> {
+    let mut lines_of_hex = Vec::new();
+    digests.iter().for_each(|digest| push_hex(&mut lines_of_hex, digest));
+    lines_of_hex
+}
+
+fn push_hex(lines_of_hex: &mut Vec<u8>, digest: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut line = [b'\n'; 2 * 64 + 1];
+    for (pair, byte) in line.as_chunks_mut::<2>().0.iter_mut().zip(digest) {
+        *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
+    }
+    lines_of_hex.extend_from_slice(&line[..=2 * digest.len()]);
+}
+
+/// The lines of a text, each of which ends in a newline, found as fast as they can be.
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', text).map(move |end| &text[std::mem::replace(&mut start, end + 1)..end])
 }
 
 /// A bcrypt hash for each line.
