@@ -3,6 +3,10 @@
 use clap::Parser as _;
 use tracing_subscriber::EnvFilter;
 
+/// A plan over a thousand nodes is many small sets that live for one plan.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = pd_reconciler::Options::parse();

@@ -331,13 +331,13 @@ const fn is_zero(attempt: &u32) -> bool {
 impl AssignmentStatus {
     /// Indexes whose output this node has uploaded.
     pub fn completed(&self) -> IndexSet {
-        self.segments.iter().flat_map(|segment| segment.indexes.ranges()).collect()
+        IndexSet::join(self.segments.iter().map(|segment| &segment.indexes))
     }
 }
 
 impl AssignmentSpec {
     /// All indexes that are granted, whatever their attempt.
     pub fn granted(&self) -> IndexSet {
-        self.grants.iter().flat_map(|grant| grant.indexes.ranges()).collect()
+        IndexSet::join(self.grants.iter().map(|grant| &grant.indexes))
     }
 }

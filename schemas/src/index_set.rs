@@ -10,15 +10,14 @@ use std::{
     str::FromStr,
 };
 
-use range_set_blaze::RangeSetBlaze;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::limits::SUBTASKS_MAX;
+use crate::{intervals::Intervals, limits::SUBTASKS_MAX};
 
 /// A set of indexes in `0..SUBTASKS_MAX`, kept as disjoint intervals.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct IndexSet(RangeSetBlaze<u64>);
+pub struct IndexSet(Intervals);
 
 /// Why a text is not an index set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +50,16 @@ impl IndexSet {
         }
     }
 
+    /// The union of many sets.
+    pub fn join<'a>(sets: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut sets = sets.into_iter();
+        let Some(first) = sets.next() else { return Self::new() };
+        match sets.next() {
+            None => first.clone(),
+            Some(second) => Self(Intervals::join([first, second].into_iter().chain(sets).map(|set| &set.0))),
+        }
+    }
+
     /// True when nothing is in the set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -58,22 +67,22 @@ impl IndexSet {
 
     /// Number of indexes. O(intervals).
     pub fn count(&self) -> u64 {
-        self.0.len() as u64
+        self.0.count()
     }
 
     /// Number of disjoint, non-adjacent intervals.
     pub fn intervals(&self) -> usize {
-        self.0.ranges_len()
+        self.0.len()
     }
 
     /// The intervals in ascending order.
     pub fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u64>> + '_ {
-        self.0.ranges()
+        self.0.iter()
     }
 
     /// The indexes in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        self.0.iter()
+        self.0.iter().flatten()
     }
 
     /// True when `index` is in the set.
@@ -83,7 +92,7 @@ impl IndexSet {
 
     /// True when every index of `other` is in this set.
     pub fn is_superset(&self, other: &Self) -> bool {
-        other.0.is_subset(&self.0)
+        self.0.is_superset(&other.0)
     }
 
     /// True when no index is in both.
@@ -103,66 +112,49 @@ impl IndexSet {
 
     /// Adds one index; true when it was not in the set.
     pub fn insert(&mut self, index: u64) -> bool {
-        self.0.insert(index)
+        let is_new = !self.contains(index);
+        self.0.insert(index..=index);
+        is_new
     }
 
     /// Adds an interval.
     pub fn insert_range(&mut self, range: RangeInclusive<u64>) {
-        self.0.ranges_insert(range);
+        self.0.insert(range);
     }
 
     /// Removes one index; true when it was in the set.
     pub fn remove(&mut self, index: u64) -> bool {
-        self.0.remove(index)
+        let was_there = self.contains(index);
+        self.0.remove(index..=index);
+        was_there
     }
 
     /// Takes the `count` smallest indexes out of the set. O(intervals).
     pub fn take_first(&mut self, count: u64) -> Self {
-        let taken = self.prefix(count);
-        *self -= &taken;
-        taken
+        Self(self.0.take_first(count))
     }
 
     /// Takes the `count` largest indexes out of the set. O(intervals).
     pub fn take_last(&mut self, count: u64) -> Self {
-        let kept = self.prefix(self.count().saturating_sub(count));
-        let taken = &*self - &kept;
-        *self = kept;
-        taken
-    }
-
-    /// The `count` smallest indexes.
-    fn prefix(&self, count: u64) -> Self {
-        let mut left = count;
-        let mut prefix = Self::new();
-        for range in self.ranges() {
-            if left == 0 {
-                break;
-            }
-            let (first, last) = range.into_inner();
-            let taken = left.min(last - first + 1);
-            prefix.insert_range(first..=first + taken - 1);
-            left -= taken;
-        }
-        prefix
+        Self(self.0.take_last(count))
     }
 }
 
 impl From<RangeInclusive<u64>> for IndexSet {
     fn from(range: RangeInclusive<u64>) -> Self {
-        Self(RangeSetBlaze::from_iter([range]))
+        Self(Intervals::one(range))
     }
 }
 
 impl FromIterator<u64> for IndexSet {
     fn from_iter<I: IntoIterator<Item = u64>>(indexes: I) -> Self {
-        Self(indexes.into_iter().collect())
+        Self(Intervals::of(indexes.into_iter().map(|index| (index, index)).collect()))
     }
 }
 
 impl FromIterator<RangeInclusive<u64>> for IndexSet {
     fn from_iter<I: IntoIterator<Item = RangeInclusive<u64>>>(ranges: I) -> Self {
-        Self(ranges.into_iter().collect())
+        Self(Intervals::of(ranges.into_iter().map(RangeInclusive::into_inner).collect()))
     }
 }
 
@@ -170,7 +162,7 @@ impl BitOr for &IndexSet {
     type Output = IndexSet;
 
     fn bitor(self, other: Self) -> IndexSet {
-        IndexSet(&self.0 | &other.0)
+        IndexSet(self.0.union(&other.0))
     }
 }
 
@@ -178,7 +170,7 @@ impl BitAnd for &IndexSet {
     type Output = IndexSet;
 
     fn bitand(self, other: Self) -> IndexSet {
-        IndexSet(&self.0 & &other.0)
+        IndexSet(self.0.intersection(&other.0))
     }
 }
 
@@ -186,19 +178,19 @@ impl Sub for &IndexSet {
     type Output = IndexSet;
 
     fn sub(self, other: Self) -> IndexSet {
-        IndexSet(&self.0 - &other.0)
+        IndexSet(self.0.difference(&other.0))
     }
 }
 
 impl BitOrAssign<&IndexSet> for IndexSet {
     fn bitor_assign(&mut self, other: &Self) {
-        self.0 |= &other.0;
+        self.0.add(&other.0);
     }
 }
 
 impl SubAssign<&IndexSet> for IndexSet {
     fn sub_assign(&mut self, other: &Self) {
-        self.0 = &self.0 - &other.0;
+        self.0.subtract(&other.0);
     }
 }
 
@@ -239,9 +231,9 @@ impl FromStr for IndexSet {
                 return Err(InvalidIndexSet::Order(excerpt(part)));
             }
             above = Some(last);
-            ranges.push(first..=last);
+            ranges.push((first, last));
         }
-        Ok(Self(RangeSetBlaze::from_iter(ranges)))
+        Ok(Self(Intervals::of(ranges)))
     }
 }
 

@@ -13,6 +13,7 @@ pub mod configuration;
 pub mod digest;
 pub mod generated;
 pub mod index_set;
+mod intervals;
 pub mod job;
 pub mod limits;
 pub mod manifest;
