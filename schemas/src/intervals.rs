@@ -27,10 +27,12 @@ impl Intervals {
     pub(crate) fn of(mut parts: Vec<Interval>) -> Self {
         parts.retain(|(first, last)| first <= last);
         if !parts.is_sorted() {
-            parts.sort();
+            parts.sort_unstable();
         }
         let mut joined = Self(Vec::with_capacity(parts.len()));
-        parts.into_iter().for_each(|part| joined.push(part));
+        for part in parts {
+            joined.push(part);
+        }
         joined
     }
 
