@@ -111,7 +111,7 @@ async fn a_batch_gives_the_same_result() -> Result<()> {
         let name = isolation.to_lowercase();
         let job = format!(
             "apiVersion: processdistro.dev/v1\nkind: Job\nmetadata: {{name: {name}}}\nspec:\n  \
-             sandbox: {{isolation: {isolation}}}\n  task: {{name: mandelbrot, params: {{width: 300, height: 200, tileSize: 32}}}}\n"
+             sandbox: {{isolation: {isolation}}}\n  cache: false\n  task: {{name: mandelbrot, params: {{width: 300, height: 200, tileSize: 32}}}}\n"
         );
         scenario.write("job.yaml", job)?;
         scenario.pdctl(&["apply", "-f", "job.yaml"])?;

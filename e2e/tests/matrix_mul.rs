@@ -58,7 +58,7 @@ async fn the_result_does_not_depend_on_whose_kernel_computed_it() -> Result<()> 
             let name = format!("size-{size}-{offers}");
             let manifest = format!(
                 "apiVersion: processdistro.dev/v1\nkind: Job\nmetadata: {{name: {name}}}\nspec:\n  \
-                 sandbox: {{hostKernels: {offers}}}\n  \
+                 sandbox: {{hostKernels: {offers}}}\n  cache: false\n  \
                  task: {{name: matrix-mul, params: {{size: {size}, tileSize: {tile}, seed: 3}}}}\n"
             );
             (name, manifest)
