@@ -9,8 +9,11 @@
 //! ```
 //! The header stands in front so that a reader can find one entry with two ranged reads.
 
+mod entries;
+
 use std::ops::Range;
 
+pub use entries::Entries;
 use serde::{Deserialize, Serialize};
 
 use crate::{IndexSet, limits::SUBTASKS_MAX};
@@ -46,6 +49,33 @@ struct Header {
     lengths: Vec<u64>,
 }
 
+impl Header {
+    /// Itself, if its intervals ascend and have as many indexes as there are lengths.
+    fn checked(self) -> Result<Self, InvalidSegment> {
+        let mut count = 0_u64;
+        let mut above = None;
+        for (first, last) in &self.intervals {
+            if last < first || *last >= SUBTASKS_MAX || above.is_some_and(|previous| *first <= previous) {
+                return Err(InvalidSegment::Header);
+            }
+            above = Some(*last);
+            count += last - first + 1;
+        }
+        if count == self.lengths.len() as u64 { Ok(self) } else { Err(InvalidSegment::Header) }
+    }
+}
+
+/// Header and entries of a whole segment; its length must be as the header says.
+fn header_of(segment: &[u8]) -> Result<(Header, &[u8]), InvalidSegment> {
+    let length = Directory::header_bytes(segment)?;
+    let (header, body) = segment[PREFIX_BYTES..].split_at_checked(length).ok_or(InvalidSegment::Header)?;
+    let header: Header = postcard::from_bytes(header).map_err(|_| InvalidSegment::Header)?;
+    let bytes = header.lengths.iter().try_fold(0_u64, |sum, length| sum.checked_add(*length));
+    let expected = bytes.and_then(|bytes| bytes.checked_add((PREFIX_BYTES + length) as u64));
+    let (expected, actual) = (expected.ok_or(InvalidSegment::Header)?, segment.len() as u64);
+    if expected == actual { Ok((header, body)) } else { Err(InvalidSegment::Length { expected, actual }) }
+}
+
 /// Where each entry of a segment lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
@@ -68,25 +98,14 @@ impl Directory {
     pub fn decode(header: &[u8]) -> Result<Self, InvalidSegment> {
         let start = (PREFIX_BYTES + header.len()) as u64;
         let header: Header = postcard::from_bytes(header).map_err(|_| InvalidSegment::Header)?;
+        let header = header.checked()?;
         let mut intervals = Vec::with_capacity(header.intervals.len());
-        let mut indexes = IndexSet::new();
         let mut position = 0_usize;
-        let mut above = None;
-        for (first, last) in header.intervals {
-            if last < first || last >= SUBTASKS_MAX || above.is_some_and(|previous| first <= previous) {
-                return Err(InvalidSegment::Header);
-            }
-            above = Some(last);
-            intervals.push((first, last, position));
-            indexes.insert_range(first..=last);
-            position = usize::try_from(last - first + 1)
-                .ok()
-                .and_then(|n| position.checked_add(n))
-                .ok_or(InvalidSegment::Header)?;
+        for (first, last) in &header.intervals {
+            intervals.push((*first, *last, position));
+            position += (last - first + 1) as usize;
         }
-        if position != header.lengths.len() {
-            return Err(InvalidSegment::Header);
-        }
+        let indexes = header.intervals.iter().map(|(first, last)| *first..=*last).collect();
         let mut offsets = Vec::with_capacity(position + 1);
         offsets.push(start);
         let mut end = start;

@@ -158,7 +158,7 @@ impl Session {
 
     pub(crate) fn run(&mut self, index: u64) -> Result<Ended> {
         match self.ask(Request::Run { first: index, last: index, careful: true })? {
-            Reply::Ended(mut ended) if ended.len() == 1 => Ok(ended.remove(0)),
+            Reply::Ended(ended) if ended.count == 1 => Ok(ended.unpack()?.remove(0)),
             other => bail!("the executor answered a run with {other:?}"),
         }
     }

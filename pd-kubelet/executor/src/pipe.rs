@@ -14,15 +14,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use executor_protocol::{Ended, FrameError, Outcome, ReadAnswer, Reply, Request, encode, read};
+use executor_protocol::{Ended, EndedRun, FrameError, Outcome, ReadAnswer, Reply, Request, encode, read};
 
 /// A batch of ended indexes is sent as soon as it has this many bytes: some 4 pipes full, so that the cost of
 /// a system call and a wake-up is spread thin.
 const BATCH_BYTES: usize = 256 << 10;
 /// Nothing that has ended waits longer than this.
 const BATCH_AGE: Duration = Duration::from_millis(10);
-/// What an ended index weighs besides its output, log and texts.
-const ENDED_BYTES: usize = 32;
+/// What took at least this long does not wait at all: sending it costs a hundredth of that, and an executor that is killed
+/// loses no more than the index that it was at. Of shorter ones it loses what ended within `BATCH_AGE`.
+const LONG_NS: u64 = 2_000_000;
+/// What an index that is not packed weighs besides its output, log and texts.
+const NOTABLE_BYTES: usize = 32;
 
 /// A request and its number, counted from 1.
 pub(crate) type Numbered = (u64, Request);
@@ -79,7 +82,7 @@ pub(crate) struct Outbox {
 
 struct Inner {
     to: Box<dyn Write + Send>,
-    ended: Vec<Ended>,
+    ended: EndedRun,
     bytes: usize,
     oldest: Option<Instant>,
     closed: bool,
@@ -87,16 +90,20 @@ struct Inner {
 
 impl Outbox {
     pub(crate) fn new(to: Box<dyn Write + Send>) -> Arc<Self> {
-        let inner = Inner { to, ended: Vec::new(), bytes: 0, oldest: None, closed: false };
+        let inner = Inner { to, ended: EndedRun::default(), bytes: 0, oldest: None, closed: false };
         Arc::new(Self { inner: Mutex::new(inner), filled: Condvar::new() })
     }
 
-    /// Adds an ended index to the batch; sends the batch when it is full, or at once.
+    /// Adds an ended index to the batch; sends the batch when it is full, when the index took long, or `at_once`.
     pub(crate) fn ended(&self, ended: Ended, at_once: bool) -> Result<(), FrameError> {
         let mut inner = self.lock();
+        if inner.ended.next() != ended.index {
+            inner.flush()?;
+        }
+        let is_long = ended.call.wall_ns >= LONG_NS;
         inner.bytes += weight(&ended);
         inner.ended.push(ended);
-        if at_once || inner.bytes >= BATCH_BYTES {
+        if at_once || is_long || inner.bytes >= BATCH_BYTES {
             return inner.flush();
         }
         if inner.oldest.is_none() {
@@ -106,11 +113,10 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends what waits, then the replies.
+    /// Sends what waits, then the replies, in one go.
     pub(crate) fn send(&self, replies: &[Reply]) -> Result<(), FrameError> {
         let mut inner = self.lock();
-        inner.flush()?;
-        let mut bytes = Vec::new();
+        let mut bytes = inner.take_frame()?;
         for reply in replies {
             let frame = encode(reply)?;
             if bytes.is_empty() { bytes = frame } else { bytes.extend(frame) }
@@ -157,31 +163,41 @@ impl Outbox {
 
 impl Inner {
     fn flush(&mut self) -> Result<(), FrameError> {
+        let frame = self.take_frame()?;
+        Ok(self.to.write_all(&frame)?)
+    }
+
+    /// What has ended, as a frame; nothing where nothing has.
+    fn take_frame(&mut self) -> Result<Vec<u8>, FrameError> {
         if self.ended.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let batch = Reply::Ended(mem::take(&mut self.ended));
-        let frame = encode(&batch)?;
-        if let Reply::Ended(mut ended) = batch {
+        let reply = Reply::Ended(mem::take(&mut self.ended));
+        let frame = encode(&reply)?;
+        if let Reply::Ended(mut ended) = reply
+            && ended.outputs.capacity() <= 2 * BATCH_BYTES
+        {
             ended.clear();
             self.ended = ended;
         }
         (self.bytes, self.oldest) = (0, None);
-        Ok(self.to.write_all(&frame)?)
+        Ok(frame)
     }
 }
 
+/// Bytes that an index adds to a frame, about. One that is packed adds its output alone, so that of empty outputs only
+/// `BATCH_AGE` ends a batch.
 fn weight(ended: &Ended) -> usize {
-    let outcome = match &ended.call.outcome {
-        Outcome::Success(output) => output.len(),
+    let (outcome, rest) = match &ended.call.outcome {
+        Outcome::Success(output) => (output.len(), 0),
         Outcome::Retryable(text)
         | Outcome::Permanent(text)
         | Outcome::Trap(text)
         | Outcome::OutOfMemory(text)
         | Outcome::TimedOut(text)
-        | Outcome::InvalidOutput(text) => text.len(),
+        | Outcome::InvalidOutput(text) => (text.len(), NOTABLE_BYTES),
     };
-    ENDED_BYTES + outcome + ended.call.log.len() + ended.found.len() * size_of::<u64>()
+    outcome + rest + ended.call.log.len() + ended.found.len() * size_of::<u64>()
 }
 
 #[cfg(test)]
@@ -217,6 +233,10 @@ mod tests {
         Ended { index, call, found: Vec::new() }
     }
 
+    fn run<const N: usize>(ended: [Ended; N]) -> Reply {
+        Reply::Ended(ended.into_iter().collect())
+    }
+
     #[test]
     fn ended_indexes_wait_for_a_full_batch_or_the_next_reply() {
         let sink = Sink::default();
@@ -224,12 +244,15 @@ mod tests {
         outbox.ended(ended(0, 10), false).expect("waits");
         assert_eq!(sink.replies(), []);
         outbox.ended(ended(1, BATCH_BYTES), false).expect("sends");
-        assert_eq!(sink.replies(), [Reply::Ended(vec![ended(0, 10), ended(1, BATCH_BYTES)])]);
+        assert_eq!(sink.replies(), [run([ended(0, 10), ended(1, BATCH_BYTES)])]);
         outbox.ended(ended(2, 10), false).expect("waits");
         outbox.send(&[Reply::Done]).expect("sends");
-        assert_eq!(sink.replies()[1..], [Reply::Ended(vec![ended(2, 10)]), Reply::Done]);
+        assert_eq!(sink.replies()[1..], [run([ended(2, 10)]), Reply::Done]);
         outbox.ended(ended(3, 1), true).expect("sends");
-        assert_eq!(sink.replies()[3..], [Reply::Ended(vec![ended(3, 1)])]);
+        assert_eq!(sink.replies()[3..], [run([ended(3, 1)])]);
+        outbox.ended(ended(4, 1), false).expect("waits");
+        outbox.ended(ended(9, 1), true).expect("sends both");
+        assert_eq!(sink.replies()[4..], [run([ended(4, 1)]), run([ended(9, 1)])], "a gap ends a batch");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use executor_protocol::{Call, Context, Ended, FrameError, Limit, Outcome, Reply};
+use executor_protocol::{Call, Context, Ended, EndedRun, FrameError, Limit, Outcome, Reply};
 
 use crate::log::Log;
 use crate::pipe::Outbox;
@@ -235,7 +235,8 @@ impl Calls {
         match running.what {
             What::Plan => Reply::Planned(self.overdue(running, limit)),
             What::Run(index) => {
-                Reply::Ended(vec![Ended { index, call: self.overdue(running, limit), found: Vec::new() }])
+                let ended = Ended { index, call: self.overdue(running, limit), found: Vec::new() };
+                Reply::Ended(EndedRun::from_iter([ended]))
             }
             What::Merge => Reply::Merged(self.overdue(running, limit)),
         }

@@ -10,7 +10,7 @@
 //!                      ◀────────────── Prepared | Broken | Refused
 //! Plan | Run{first..=last} | Merge ───▶
 //!                      ◀────────────── Read*      (answered by Data, in order)
-//!                      ◀────────────── Ended*     (one for each index, batched), Progress*
+//!                      ◀────────────── Ended*     (consecutive indexes, packed), Progress*
 //!                      ◀────────────── Done       (the request is through; the next may come)
 //! Cancel ─────────────▶                (at any time: what runs is no longer wanted)
 //! ```
@@ -25,9 +25,11 @@
 //! folder of the compiled module for writing; after `Prepare` the folder of that compiled module for reading.
 
 mod bytes_call;
+mod ended;
 mod frame;
 mod parcel;
 
+pub use ended::{Ended, EndedRun, InvalidRun};
 pub use frame::{FRAME_BYTES_MAX, FrameError, decode, encode, read, write};
 pub use parcel::{PARCEL_BYTES_MAX, Parcel};
 
@@ -208,7 +210,7 @@ pub enum Reply {
         length: u32,
     },
     /// Indexes that have ended, in the order they did.
-    Ended(Vec<Ended>),
+    Ended(EndedRun),
     /// The plan call has ended.
     Planned(Call<Layout>),
     /// A piece of the merge's result; the pieces in order are the result.
@@ -226,18 +228,6 @@ pub enum Reply {
     },
     /// The request is through; the executor waits for the next.
     Done,
-}
-
-/// One index that has ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
-    /// The index.
-    pub index: u64,
-    /// What came of it: its output.
-    #[serde(with = "bytes_call")]
-    pub call: Call<Vec<u8>>,
-    /// Targets it found.
-    pub found: Vec<u64>,
 }
 
 /// What came of one call into the guest.

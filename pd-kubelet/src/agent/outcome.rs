@@ -145,7 +145,7 @@ impl Agent {
 
 fn count(metrics: &crate::metrics::Metrics, batch: &Batch) {
     if !batch.outputs.is_empty() {
-        metrics.subtasks.get_or_create(&OutcomeLabel { outcome: "Success" }).inc_by(batch.outputs.len() as u64);
+        metrics.subtasks.get_or_create(&OutcomeLabel { outcome: "Success" }).inc_by(batch.outputs.count());
     }
     for failed in &batch.failures {
         metrics.subtasks.get_or_create(&OutcomeLabel { outcome: name(failed.outcome) }).inc();

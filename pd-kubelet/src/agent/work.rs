@@ -189,8 +189,8 @@ impl Work {
 
     /// Counts a batch in and passes it on.
     pub(super) fn take_batch(&mut self, attempt: u32, batch: Batch) {
-        for range in &batch.succeeded {
-            self.completed.insert_range(range.clone());
+        for range in batch.outputs.ranges() {
+            self.completed.insert_range(range);
         }
         if !batch.failures.is_empty() {
             let failed = self.failed.entry(attempt).or_default();

@@ -19,6 +19,7 @@ use schemas::{
     assignment::{CallFailure, FailureOutcome, MergeReport, PlanReport},
     job::{JobResult, Layout},
     limits::{STATE_BYTES_MAX, SUBTASKS_MAX},
+    segment::Entries,
 };
 use tokio::{sync::mpsc, time::Instant};
 
@@ -56,7 +57,7 @@ pub(crate) struct Setting {
 /// Outcomes that are in memory only.
 #[derive(Default)]
 struct Pending {
-    outputs: Vec<(u64, Vec<u8>)>,
+    outputs: Vec<Entries>,
     logs: Vec<(u64, String)>,
     failures: Vec<(u32, Failed)>,
     bytes: u64,
@@ -183,10 +184,8 @@ impl Reporter {
         let pending = &mut self.pending;
         pending.since.get_or_insert_with(Instant::now);
         pending.bytes += batch.bytes;
-        if pending.outputs.is_empty() {
-            pending.outputs = batch.outputs;
-        } else {
-            pending.outputs.extend(batch.outputs);
+        if !batch.outputs.is_empty() {
+            pending.outputs.push(batch.outputs);
         }
         pending.logs.extend(batch.logs);
         pending.failures.extend(batch.failures.into_iter().map(|failed| (attempt, failed)));

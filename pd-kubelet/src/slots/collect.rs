@@ -1,25 +1,22 @@
 //! From executors' outcomes to batches: what ended, sorted by what happens with it next. Built in the slots'
 //! own tasks, so that whoever gathers the batches does work per batch and none per index.
 
-use std::ops::RangeInclusive;
-
-use executor_protocol::{Call, Ended, Outcome};
+use executor_protocol::{Call, Ended, EndedRun, Outcome};
 use schemas::assignment::{CallFailure, FailureOutcome};
 use schemas::limits::{LOG_BYTES_MAX, MESSAGE_BYTES_MAX};
+use schemas::segment::Entries;
 
 /// Indexes that have ended, ascending within each list.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     /// Outputs of those that succeeded.
-    pub outputs: Vec<(u64, Vec<u8>)>,
+    pub outputs: Entries,
     /// What those that succeeded logged.
     pub logs: Vec<(u64, String)>,
     /// Those that did not.
     pub failures: Vec<Failed>,
     /// Targets found.
     pub found: Vec<u64>,
-    /// The indexes of `outputs`, coalesced.
-    pub succeeded: Vec<RangeInclusive<u64>>,
     /// Bytes of outputs and logs.
     pub bytes: u64,
     /// The highest index in it.
@@ -38,21 +35,28 @@ pub(crate) struct Failed {
 impl Batch {
     /// Indexes in it.
     pub(crate) fn ended(&self) -> u64 {
-        (self.outputs.len() + self.failures.len()) as u64
+        self.outputs.count() + self.failures.len() as u64
     }
 
-    pub(super) fn of(ended: Vec<Ended>) -> Self {
-        let mut batch = Self { outputs: Vec::with_capacity(ended.len()), ..Self::default() };
-        for one in ended {
-            batch.last = batch.last.max(one.index);
-            batch.found.extend(one.found);
-            match split(one.call.outcome) {
-                Ok(output) => batch.success(one.index, output, one.call.log),
-                Err((outcome, message)) => {
-                    let log = one.call.log;
-                    batch.bytes += log.len() as u64;
-                    batch.failures.push(Failed { index: one.index, outcome, message, log });
-                }
+    /// Of a run that adds up and is not empty.
+    pub(super) fn of(run: EndedRun) -> Self {
+        let mut batch = Self { last: run.next() - 1, ..Self::default() };
+        let EndedRun { first, lengths, outputs, notable, .. } = run;
+        if notable.is_empty() {
+            batch.bytes = outputs.len() as u64;
+            batch.outputs = Entries::of_run(first, lengths, outputs);
+            return batch;
+        }
+        let mut lengths = lengths.into_iter().flat_map(|(times, length)| (0..times).map(move |_| length as usize));
+        let mut notable = notable.into_iter().peekable();
+        let mut rest = outputs.as_slice();
+        for index in first..=batch.last {
+            if let Some(one) = notable.next_if(|one| one.index == index) {
+                batch.add_notable(one);
+            } else if let Some(length) = lengths.next() {
+                let (output, after) = rest.split_at(length);
+                batch.add_output(index, output);
+                rest = after;
             }
         }
         batch
@@ -64,16 +68,23 @@ impl Batch {
         Self { failures, last: index, ..Self::default() }
     }
 
-    fn success(&mut self, index: u64, output: Vec<u8>, log: String) {
-        self.bytes += (output.len() + log.len()) as u64;
-        self.outputs.push((index, output));
-        if !log.is_empty() {
-            self.logs.push((index, log));
+    fn add_notable(&mut self, Ended { index, call, found }: Ended) {
+        self.found.extend(found);
+        self.bytes += call.log.len() as u64;
+        match split(call.outcome) {
+            Ok(output) => {
+                self.add_output(index, &output);
+                if !call.log.is_empty() {
+                    self.logs.push((index, call.log));
+                }
+            }
+            Err((outcome, message)) => self.failures.push(Failed { index, outcome, message, log: call.log }),
         }
-        match self.succeeded.last_mut() {
-            Some(range) if range.end() + 1 == index => *range = *range.start()..=index,
-            _ => self.succeeded.push(index..=index),
-        }
+    }
+
+    fn add_output(&mut self, index: u64, output: &[u8]) {
+        self.bytes += output.len() as u64;
+        self.outputs.push(index, output);
     }
 }
 
@@ -116,20 +127,25 @@ mod tests {
     }
 
     #[test]
-    fn successes_are_coalesced() {
-        let ended = |index, outcome| Ended {
-            index,
-            call: Call { outcome, log: String::new(), wall_ns: 1, memory_peak_bytes: 1, limits: vec![] },
-            found: vec![],
+    fn outputs_stay_packed_and_everything_else_is_sorted() {
+        let ended = |index, outcome, log: &str| {
+            let call = Call { outcome, log: log.to_owned(), wall_ns: 1, memory_peak_bytes: 1, limits: vec![] };
+            Ended { index, call, found: if index == 6 { vec![2] } else { vec![] } }
         };
-        let batch = Batch::of(vec![
-            ended(3, Outcome::Success(vec![1])),
-            ended(4, Outcome::Success(vec![])),
-            ended(5, Outcome::Trap("boom".into())),
-            ended(6, Outcome::Success(vec![])),
-        ]);
-        assert_eq!(batch.succeeded, [3..=4, 6..=6]);
-        assert_eq!((batch.ended(), batch.last, batch.bytes), (4, 6, 1));
-        assert_eq!(batch.failures[0].outcome, FailureOutcome::Trap);
+        let run = [
+            ended(3, Outcome::Success(vec![1]), ""),
+            ended(4, Outcome::Success(vec![]), "info: a"),
+            ended(5, Outcome::Trap("boom".into()), "error: b"),
+            ended(6, Outcome::Success(vec![7, 8]), ""),
+        ];
+        let batch = Batch::of(run.into_iter().collect());
+        let outputs: [(u64, &[u8]); 3] = [(3, &[1]), (4, &[]), (6, &[7, 8])];
+        assert_eq!(batch.outputs.iter().collect::<Vec<_>>(), outputs);
+        assert_eq!((batch.ended(), batch.last, batch.bytes), (4, 6, 3 + 7 + 8));
+        assert_eq!((batch.logs, batch.found), (vec![(4, "info: a".to_owned())], vec![2]));
+        assert_eq!((batch.failures[0].outcome, batch.failures[0].log.as_str()), (FailureOutcome::Trap, "error: b"));
+        let plain = Batch::of((3..6).map(|index| ended(index, Outcome::Success(vec![9]), "")).collect());
+        assert_eq!(plain.outputs, Entries::of_run(3, vec![(3, 1)], vec![9; 3]));
+        assert_eq!((plain.ended(), plain.last, plain.bytes), (3, 5, 3));
     }
 }

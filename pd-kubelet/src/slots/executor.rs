@@ -102,7 +102,7 @@ impl Executor {
             metrics.limits.get_or_create(&LimitLabel { limit: limit.name() }).inc();
         };
         match reply {
-            Reply::Ended(ended) => ended.iter().flat_map(|ended| &ended.call.limits).for_each(count),
+            Reply::Ended(ended) => ended.notable.iter().flat_map(|ended| &ended.call.limits).for_each(count),
             Reply::Planned(call) => call.limits.iter().for_each(count),
             Reply::Merged(call) => call.limits.iter().for_each(count),
             Reply::Refused { limit, .. } => count(limit),

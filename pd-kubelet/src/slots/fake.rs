@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use executor_protocol::{Blob, Call, Ended, Layout, Outcome, Reply, Request};
+use executor_protocol::{Blob, Call, Ended, EndedRun, Layout, Outcome, Reply, Request};
 
 use super::{
     Spawner,
@@ -35,7 +35,7 @@ pub(crate) struct Log {
 }
 
 /// How many ended indexes a batch holds.
-const BATCH: usize = 4;
+const BATCH: u64 = 4;
 
 pub(crate) fn spawner(script: impl Fn(u64, u32) -> Act + Send + Sync + 'static) -> (Spawner, Arc<Log>) {
     let log = Arc::new(Log::default());
@@ -88,7 +88,7 @@ impl Fake {
         careful: bool,
         script: &impl Fn(u64) -> Act,
     ) -> Option<()> {
-        let mut ended = Vec::new();
+        let mut ended = EndedRun::default();
         for index in indexes {
             let outcome = match script(index) {
                 Act::Succeed => Outcome::Success(index.to_string().into_bytes()),
@@ -103,7 +103,7 @@ impl Fake {
             };
             let is_last = matches!(outcome, Outcome::TimedOut(_));
             ended.push(Ended { index, call: call(outcome), found: vec![] });
-            if careful || is_last || ended.len() == BATCH {
+            if careful || is_last || ended.count == BATCH {
                 self.pipe.say(&Reply::Ended(std::mem::take(&mut ended))).await?;
             }
             if is_last {

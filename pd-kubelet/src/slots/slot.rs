@@ -117,7 +117,7 @@ impl Slot {
             let until = if careful { next } else { last };
             let before = next;
             let events = self.events.clone();
-            let mut sink = RunSink { slot: self.number, events: &events, next: &mut next, excused: false };
+            let mut sink = RunSink { slot: self.number, events: &events, next: &mut next, until, excused: false };
             let request = Request::Run { first: before, last: until, careful };
             let end = self.call(job, None, request, &mut sink).await;
             let excused = sink.excused;
@@ -385,6 +385,8 @@ struct RunSink<'a> {
     slot: usize,
     events: &'a Events,
     next: &'a mut u64,
+    /// The last index that it was asked for.
+    until: u64,
     /// The last index that ended took the executor with it, and the executor said so.
     excused: bool,
 }
@@ -394,12 +396,11 @@ impl Sink for RunSink<'_> {
         let kind = match reply {
             Reply::Ended(ended) if ended.is_empty() => return Ok(false),
             Reply::Ended(ended) => {
-                for (position, one) in ended.iter().enumerate() {
-                    if one.index != *self.next + position as u64 {
-                        return Err(format!("it reported index {} out of turn", one.index));
-                    }
+                ended.check().map_err(|error| error.to_string())?;
+                if ended.first != *self.next || ended.next() - 1 > self.until {
+                    return Err(format!("it reported {} indexes from {} on out of turn", ended.count, ended.first));
                 }
-                *self.next += ended.len() as u64;
+                *self.next = ended.next();
                 let batch = Batch::of(ended);
                 self.excused = batch
                     .failures

@@ -99,12 +99,12 @@ impl Rig {
             let event = tokio::time::timeout(DEADLINE, self.events.recv()).await.expect("in time").expect("an event");
             match event.kind {
                 EventKind::Batch(batch) => {
-                    for range in &batch.succeeded {
-                        for index in range.clone() {
+                    for range in batch.outputs.ranges() {
+                        for index in range {
                             assert!(ran.succeeded.insert(index), "{index} ended twice");
                         }
                     }
-                    ran.outputs.extend(batch.outputs);
+                    ran.outputs.extend(batch.outputs.iter().map(|(index, output)| (index, output.to_vec())));
                     for failed in batch.failures {
                         assert!(ran.failed.insert(failed.index, failed.outcome).is_none(), "ended twice");
                     }

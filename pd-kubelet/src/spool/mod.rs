@@ -119,6 +119,8 @@ impl SpoolDir {
 
 #[cfg(test)]
 mod tests {
+    use schemas::segment::Entries;
+
     use super::*;
     use crate::report::pack;
 
@@ -129,7 +131,10 @@ mod tests {
         let dir = spool.dir("uid-1");
         let mut ledger = Ledger::new("node-uid".into());
         for (first, text) in [(0_u64, "a"), (2, "b")] {
-            let outputs = vec![(first, text.as_bytes().to_vec()), (first + 1, vec![])];
+            let mut outputs = Entries::default();
+            outputs.push(first, text.as_bytes());
+            outputs.push(first + 1, b"");
+            let outputs = [outputs];
             for packed in pack::pack(&dir, &outputs, &[(first, "log".into())]).expect("packs") {
                 ledger.add(packed);
             }

@@ -12,8 +12,8 @@ const ALPHA_FASTER: f64 = 0.8;
 const GROWTH_MAX: u64 = 32;
 /// The least share of a run's time that is worth a hand-over: about a millisecond.
 const CRUMBS: u64 = 32;
-/// Indexes of one run; bounds the memory of a run's outcomes.
-const RUN_INDEXES_MAX: u64 = 16_384;
+/// Indexes of one run: some 35 ms of calls of a third of a microsecond, which is the least that one takes.
+const RUN_INDEXES_MAX: u64 = 1 << 17;
 
 /// Measured cost of one job's indexes on this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -198,7 +198,7 @@ impl Node {
         let mut all = Vec::new();
         loop {
             match self.next() {
-                Reply::Ended(ended) => all.extend(ended),
+                Reply::Ended(ended) => all.extend(ended.unpack().expect("adds up")),
                 Reply::Progress { .. } => {}
                 Reply::Done => return all,
                 other => panic!("unexpected {other:?}"),

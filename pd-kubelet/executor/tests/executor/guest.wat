@@ -156,6 +156,12 @@
       (if (i64.eq (local.get $index) (i64.const 8)) (then (drop (memory.grow (i32.const 160)))))
       (i32.store8 (i32.const 8) (global.get $calls))
       (return (call $ok (i32.const 8) (i32.const 1)))))
+    ;; 't': takes some milliseconds
+    (if (call $is (local.get $params) (i32.const 0x74)) (then
+      (loop $turn
+        (local.set $count (i32.add (local.get $count) (i32.const 1)))
+        (br_if $turn (i32.lt_u (local.get $count) (i32.const 20000000))))
+      (return (call $ok (i32.const 0) (i32.const 1)))))
     ;; 'w': a result outside merge
     (if (call $is (local.get $params) (i32.const 0x77)) (then
       (call $write_result (i32.const 0) (i32.const 4))

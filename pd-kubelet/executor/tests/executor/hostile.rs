@@ -296,7 +296,7 @@ fn until_end(node: &mut Node) -> Vec<Ended> {
     let mut all = Vec::new();
     while let Some(reply) = node.try_next() {
         match reply {
-            Reply::Ended(ended) => all.extend(ended),
+            Reply::Ended(ended) => all.extend(ended.unpack().expect("adds up")),
             Reply::Progress { .. } => {}
             Reply::Done => break,
             other => panic!("unexpected {other:?}"),

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use schemas::{
-    Digest,
+    Digest, IndexSet,
     assignment::{FailureOutcome, Segment},
 };
 use tokio::time::Instant;
@@ -42,9 +42,8 @@ impl Reporter {
     }
 
     async fn pack(&mut self, mut pending: Pending, is_small: bool) -> Result<(), (std::io::Error, Box<Pending>)> {
-        pending.outputs.retain(|(index, _)| !self.completed.contains(*index));
         if !pending.outputs.is_empty() {
-            let (packed, back) = pack_outputs(self.dir.clone(), pending, is_small).await;
+            let (packed, back) = pack_outputs(self.dir.clone(), pending, self.completed.clone(), is_small).await;
             pending = back;
             match packed {
                 Ok(packed) => {
@@ -128,12 +127,13 @@ impl Reporter {
 async fn pack_outputs(
     dir: SpoolDir,
     mut pending: Pending,
+    completed: IndexSet,
     is_small: bool,
 ) -> (std::io::Result<Vec<pack::Packed>>, Pending) {
     let packing = move || {
-        pack::order(&mut pending.outputs);
         pack::order(&mut pending.logs);
-        (pack::pack(&dir, &pending.outputs, &pending.logs), pending)
+        let outputs = pack::gather(&pending.outputs, &completed);
+        (pack::pack(&dir, &outputs, &pending.logs), pending)
     };
     if is_small {
         return packing();
