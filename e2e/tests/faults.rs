@@ -82,6 +82,36 @@ async fn a_job_survives_the_death_of_the_api_server_and_nothing_runs_twice() -> 
     Ok(())
 }
 
+/// Each kill hits whatever the executor is at; what it had ended is told, so that nothing fails, nothing is missing and
+/// the time lost is that of the indexes under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn executors_that_are_killed_over_and_over_cost_the_indexes_in_flight() -> Result<()> {
+    const KILLS_MAX: usize = 25;
+    let mut scenario = Scenario::start(1, 2).await?;
+    start_job(&scenario, "undisturbed")?;
+    let total = scenario.until_complete("undisturbed", JOB_TIME).await?.status.context("a status")?.subtasks.total;
+
+    start_job(&scenario, "disturbed")?;
+    let (mut kills, mut seen) = (0, 0);
+    while kills < KILLS_MAX && seen < total {
+        // Between two kills something ends, so that each finds both executors at work.
+        let job = scenario.until_job("disturbed", "to go on", JOB_TIME, |job| succeeded(job) > seen).await?;
+        seen = succeeded(&job);
+        scenario.cluster().kill_executor("node-0", kills)?;
+        kills += 1;
+    }
+    ensure!(kills > 5, "the job was over after {kills} kills");
+    let disturbed = scenario.until_complete("disturbed", JOB_TIME).await?;
+    ensure!(succeeded(&disturbed) == total);
+    for assignment in scenario.assignments("disturbed").await? {
+        let status = assignment.status.context("the node has reported")?;
+        ensure!(status.started == total, "{} outcomes of {total} indexes", status.started);
+        ensure!(status.failures.is_empty(), "somebody was blamed for a kill: {:?}", status.failures);
+    }
+    ensure!(result_of(&scenario, "disturbed")? == result_of(&scenario, "undisturbed")?, "the bytes differ");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_node_comes_back_and_nothing_counts_twice() -> Result<()> {
     let mut scenario = Scenario::start(2, 1).await?;

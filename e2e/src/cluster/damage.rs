@@ -24,6 +24,13 @@ impl Cluster {
         self.save()
     }
 
+    /// `kill -9` of one of a node's executors, whatever it is at; which one is a matter of `turn`.
+    pub fn kill_executor(&self, node: &str, turn: usize) -> Result<()> {
+        let executors = self.kubelet(self.state.node(node)?)?.children();
+        ensure!(!executors.is_empty(), "node `{node}` has no executor");
+        executors[turn % executors.len()].kill()
+    }
+
     /// Starts the kubelet of a killed node again, on its old data, and waits until it is ready.
     pub async fn restart_node(&mut self, node: &str) -> Result<()> {
         let position = self.state.node(node)?;
