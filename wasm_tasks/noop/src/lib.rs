@@ -1,7 +1,8 @@
 //! The task `noop`: subtasks that compute nothing, for tests and benches of everything around them.
 //!
 //! - `count` subtasks (100 by default), each of which
-//! - spins for about `spinMicros` microseconds (a task has no clock, see [`SPINS_PER_MICRO`]),
+//! - spins for about `spinMicros` microseconds (a task has no clock, see [`SPINS_PER_MICRO`]), or for longer where
+//!   `spinDoublings` makes the times heavy-tailed (see [`spin_steps`]),
 //! - answers `outputBytes` bytes that depend on its index only, and
 //! - fails if `failIndexes` names it (`"3,7-9"` or `[3, 7, 8, 9]`), in the way that `failKind` says: `retryable`
 //!   (default), `permanent` or `panic`. It fails at each attempt.
@@ -21,6 +22,8 @@ use task_sdk::{Failure, Host, InputSpec, Layout, Task};
 pub const SPINS_PER_MICRO: u64 = 600;
 /// Most subtasks of a job.
 pub const COUNT_MAX: u64 = 100_000_000;
+/// Most doublings of the spin time: a million times as long.
+pub const SPIN_DOUBLINGS_MAX: u32 = 20;
 /// Largest output of a subtask.
 pub const OUTPUT_BYTES_MAX: u64 = 64 << 20;
 
@@ -43,11 +46,15 @@ impl Task for Noop {
             let output_bytes = params.output_bytes;
             return Err(Failure::permanent(format!("outputBytes is {output_bytes}; at most {OUTPUT_BYTES_MAX}")));
         }
+        if params.spin_doublings > SPIN_DOUBLINGS_MAX {
+            let spin_doublings = params.spin_doublings;
+            return Err(Failure::permanent(format!("spinDoublings is {spin_doublings}; at most {SPIN_DOUBLINGS_MAX}")));
+        }
         Ok(Layout::new(params.count, "application/json"))
     }
 
     fn run(params: &Params, index: u64, _host: &dyn Host) -> Result<Vec<u8>, Failure> {
-        spin(params.spin_micros.saturating_mul(SPINS_PER_MICRO));
+        spin(spin_steps(params, index));
         if params.fail_indexes.contains(index) {
             return Err(fail(params.fail_kind, index));
         }
@@ -66,6 +73,21 @@ impl Task for Noop {
 }
 
 task_sdk::export_task!(Noop);
+
+/// Steps that a subtask spins. With `spinDoublings` one of 2ᵏ subtasks takes at least 2ᵏ times as long as the shortest: a
+/// Pareto distribution of shape 1, cut at the last doubling, whose mean is 1 + `spinDoublings` / 2 of the shortest.
+pub fn spin_steps(params: &Params, index: u64) -> u64 {
+    let doublings = scattered(index).trailing_zeros().min(params.spin_doublings);
+    params.spin_micros.saturating_mul(1 << doublings).saturating_mul(SPINS_PER_MICRO)
+}
+
+/// SplitMix64's output function: neighbouring indexes become unlike numbers.
+fn scattered(index: u64) -> u64 {
+    let mut bits = index.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
 
 /// `steps` of Marsaglia's xorshift, which the compiler can neither shorten nor leave out.
 fn spin(steps: u64) {
@@ -98,7 +120,20 @@ mod tests {
     use task_sdk::testing::{merge, run_parts, run_whole};
     use task_sdk::{Failure, Host};
 
-    use super::Noop;
+    use super::{Noop, Params, SPINS_PER_MICRO, spin_steps};
+
+    #[test]
+    fn doublings_make_a_heavy_tail_with_a_known_mean() {
+        let params = |spin_doublings| Params { spin_micros: 3, spin_doublings, ..Params::default() };
+        let units = |doublings, index| spin_steps(&params(doublings), index) / (3 * SPINS_PER_MICRO);
+        assert!((0..1000).all(|index| units(0, index) == 1));
+        let all: Vec<u64> = (0..100_000).map(|index| units(8, index)).collect();
+        assert!(all.iter().all(|unit| unit.is_power_of_two() && *unit <= 256));
+        let mean = all.iter().sum::<u64>() as f64 / all.len() as f64;
+        assert!((4.7..5.3).contains(&mean), "{mean}");
+        let longest = all.iter().filter(|unit| **unit == 256).count();
+        assert!((300..500).contains(&longest), "one of 256: {longest}");
+    }
 
     #[test]
     fn the_summary_counts_subtasks_and_bytes() {
@@ -134,6 +169,7 @@ mod tests {
             (r#"{"count": -1}"#, "params of task `noop`: invalid value: integer `-1`, expected u64"),
             (r#"{"cuont": 1}"#, "unknown field `cuont`"),
             (r#"{"outputBytes": 99999999999}"#, "outputBytes is 99999999999; at most 67108864"),
+            (r#"{"spinDoublings": 21}"#, "spinDoublings is 21; at most 20"),
             (r#"{"failIndexes": "3-1"}"#, "`3-1` is not a range: its end is before its start"),
             (r#"{"failIndexes": "3,x"}"#, "`x` is not an index"),
         ] {

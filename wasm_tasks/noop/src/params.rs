@@ -16,6 +16,11 @@ pub struct Params {
     /// How long each subtask computes, in microseconds; approximate, because a task has no clock.
     #[serde(alias = "spin_micros")]
     pub spin_micros: u64,
+    /// Makes the times heavy-tailed: half of the subtasks spin for spinMicros, a quarter twice as long, an eighth four
+    /// times, and so on up to this many doublings. Which ones are long depends on their indexes only.
+    #[serde(alias = "spin_doublings")]
+    #[schemars(range(max = 20))]
+    pub spin_doublings: u32,
     /// Size of each subtask's output in bytes.
     #[serde(alias = "output_bytes")]
     #[schemars(range(max = 67_108_864))]
@@ -33,6 +38,7 @@ impl Default for Params {
         Self {
             count: 100,
             spin_micros: 0,
+            spin_doublings: 0,
             output_bytes: 0,
             fail_indexes: Indexes::default(),
             fail_kind: FailKind::Retryable,
