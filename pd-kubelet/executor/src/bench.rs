@@ -20,7 +20,7 @@ use crate::host::{
         exports::processdistro::task::contract::{Failure, Layout},
     },
 };
-use crate::local::world;
+use crate::local::{Source, lock, world};
 use crate::prepare::check;
 use crate::usage::cpu_time;
 use crate::watchdog::What;
@@ -60,11 +60,12 @@ pub(crate) fn bench(options: &Bench) -> Result<()> {
     let chosen = Variant { without_pool: options.no_pool, with_epochs: options.epochs, ..Variant::default() };
     let engine = variant(chosen)?;
     let task = check(&engine, &from_bytes(&engine, &bytes)?)?;
-    let (outside, _replies) = world(&options.given.sources()?);
+    let sources = options.given.sources()?;
+    let (outside, _replies) = world(&sources);
     let looped = Loop { task, params, outside, options };
     let layout = looped.plan()?;
     ensure!(layout.subtasks > 0, "the plan cuts these params into no subtasks, so there is nothing to run");
-    looped.outside.blobs().seed(Blob::State, layout.state);
+    lock(&sources).blobs.insert(Blob::State, Source::Bytes(layout.state));
     looped.runs(WARM_UP.min(options.count.div_ceil(WARM_UP_SHARE)), layout.subtasks)?;
     let (started, cpu_before) = (Instant::now(), cpu_time());
     looped.runs(options.count, layout.subtasks)?;

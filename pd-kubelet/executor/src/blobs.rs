@@ -91,12 +91,6 @@ impl Blobs {
         self.parts = parts;
     }
 
-    /// Makes a small blob known without asking for it.
-    pub(crate) fn seed(&mut self, blob: Blob, bytes: Vec<u8>) {
-        let size = Some(bytes.len() as u64);
-        self.keep(blob, 0, size, bytes);
-    }
-
     /// Size in bytes; none: there is no such blob.
     pub(crate) fn size(&mut self, blob: &Blob) -> Result<Option<u64>, ReadError> {
         if let Blob::Part(index) = blob
