@@ -15,8 +15,9 @@ pub(crate) struct Options {
     /// `latency`: apply to Complete of 16 trivial subtasks. `throughput`: trivial subtasks a second end to
     /// end, beside a bare wasmtime loop. `store`: durable writes a second through the API server, beside etcd. `api`:
     /// what requests of each kind cost, and idle watchers. `exec`: what the sandbox costs, no-op and kernels, over the
-    /// bare loop and native libraries. `scale`: a thousand hollow nodes and a million subtasks.
-    #[arg(value_parser = ["latency", "throughput", "exec", "store", "api", "scale"])]
+    /// bare loop and native libraries. `scale`: a thousand hollow nodes and a million subtasks. `peers`: the same jobs on
+    /// Dask.distributed, Ray, Python's pool and xargs.
+    #[arg(value_parser = ["latency", "throughput", "exec", "peers", "store", "api", "scale"])]
     name: String,
     /// Passed on to the benchmark.
     #[arg(last = true)]

@@ -6,6 +6,7 @@ mod etcd;
 mod exec;
 mod latency;
 mod load;
+mod peers;
 mod reopen;
 mod scale;
 mod store;
@@ -43,6 +44,8 @@ enum Bench {
     Throughput(throughput::Options),
     /// What the sandbox costs: no-op and kernels through the system, over the bare loop and native libraries.
     Exec(exec::Options),
+    /// The same jobs on ProcessDistro, Dask.distributed, Ray, Python's pool and xargs, on two slots each.
+    Peers(peers::Options),
     /// Durable writes a second through the API server, beside etcd and the bare disk.
     Store(store::Options),
     /// A thousand hollow nodes and a million subtasks in a hundred jobs: plan time, memory, utilisation.
@@ -57,6 +60,7 @@ pub async fn run(options: Options) -> Result<()> {
         Bench::Latency(options) => latency::run(options).await,
         Bench::Throughput(options) => throughput::run(options).await,
         Bench::Exec(options) => exec::run(options).await,
+        Bench::Peers(options) => peers::run(options).await,
         Bench::Store(options) => store::run(options).await,
         Bench::Scale(options) => scale::run(options).await,
         Bench::Api(options) => api::run(options).await,
