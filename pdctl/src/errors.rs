@@ -166,8 +166,6 @@ impl Error {
     fn plain_exit_code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
-            // An elevated failure is never elevated again.
-            Self::Elevated(_) => 2,
             Self::Program { code, .. } => *code,
             Self::Differing
             | Self::File { .. }
@@ -175,7 +173,8 @@ impl Error {
             | Self::Kubeconfig { .. }
             | Self::Answer { .. }
             | Self::Invalid { .. } => 1,
-            Self::Usage { .. } => 2,
+            // An elevated failure is never elevated again.
+            Self::Usage { .. } | Self::Elevated(_) => 2,
             Self::NotFound { .. } => 3,
             Self::Unreachable { .. } => 5,
             Self::Timeout { .. } => 7,

@@ -89,6 +89,11 @@ impl Engines {
         Ok(Self { chosen, plain: variant(chosen)?, canonical: Mutex::default() })
     }
 
+    /// The same, of which one is there.
+    pub(crate) fn around(plain: Engine) -> Self {
+        Self { chosen: Variant::default(), plain, canonical: Mutex::default() }
+    }
+
     /// The engine for a component.
     pub(crate) fn of(&self, canonical_nans: bool) -> Result<Engine> {
         if !canonical_nans {

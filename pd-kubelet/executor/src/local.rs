@@ -21,6 +21,7 @@ use anyhow::{Context as _, Result, bail};
 use executor_protocol::{Blob, Call, Context, Ended, Layout, Outcome, ReadAnswer, Reply, Request, decode};
 use wasmtime::Engine;
 
+use crate::engine::Engines;
 use crate::host::{Host, Outside, bindings::TaskPre};
 use crate::pipe::{Numbered, Outbox};
 use crate::prepare::Prepared;
@@ -143,9 +144,9 @@ impl Session {
         start("watchdog", move || drop(calls.watch(&reporter)))?;
         let (requests, queue) = mpsc::channel();
         let prepared = Some(Prepared::new(context, task));
-        let (engine, usage) = (engine.clone(), Arc::new(Usage::open()));
+        let (engines, usage) = (Arc::new(Engines::around(engine.clone())), Arc::new(Usage::open()));
         let caller = thread::Builder::new().name("calls".to_owned()).stack_size(STACK_BYTES);
-        let work = move || drop(Desk { engine, canonical: None, outside, prepared, kept: None, usage }.work(&queue));
+        let work = move || drop(Desk { engines, outside, prepared, kept: None, usage }.work(&queue));
         Ok(Self { requests, replies, thread: caller.spawn(work)?, asked: 0 })
     }
 

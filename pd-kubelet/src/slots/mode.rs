@@ -47,10 +47,9 @@ impl ExecutorMode {
     pub(crate) fn decide(self, slots: u32, room: Option<u64>) -> Mode {
         let wanted = u64::from(slots) * TASKS_PER_SLOT + TASKS_BESIDE;
         match self {
-            Self::Process => Mode::Process,
             Self::Shared => Mode::Shared,
             Self::Auto if room.is_some_and(|room| room < wanted) => Mode::Shared,
-            Self::Auto => Mode::Process,
+            Self::Process | Self::Auto => Mode::Process,
         }
     }
 }

@@ -45,12 +45,15 @@ struct Process {
     lanes: Lanes,
 }
 
+/// Of each open lane.
+type LaneSenders = HashMap<u32, mpsc::UnboundedSender<Vec<u8>>>;
+
 /// Where what a lane says goes; empty and closed once the process has ended.
 #[derive(Clone, Default)]
-struct Lanes(Arc<Mutex<Option<HashMap<u32, mpsc::UnboundedSender<Vec<u8>>>>>>);
+struct Lanes(Arc<Mutex<Option<LaneSenders>>>);
 
 impl Lanes {
-    fn lock(&self) -> MutexGuard<'_, Option<HashMap<u32, mpsc::UnboundedSender<Vec<u8>>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<LaneSenders>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

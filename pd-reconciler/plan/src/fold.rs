@@ -68,9 +68,11 @@ fn fold(work: &mut Work<'_>, layout: Option<&Layout>) {
     let permanent = failure_policy::hopeless(work.job, &work.drafts);
     let verify = work.verify.as_ref();
     let mut found = found(&work.drafts, layout, verify.filter(|verify| verify.is_strict).map_or(1, |v| v.agree));
-    taken_over.into_iter().for_each(|outputs| found |= &outputs.found);
+    if let Some(outputs) = taken_over {
+        found |= &outputs.found;
+    }
     let done = verify.map_or_else(|| delivered.clone(), |verify| verify.counts(&delivered));
-    let mut fold = Fold { found, all, delivered, done, outstanding, ..Fold::default() };
+    let mut fold = Fold { all, delivered, done, outstanding, found, ..Fold::default() };
     fold.failed.clone_from(&verify.map(|verify| &verify.status.unresolved & &fold.delivered).unwrap_or_default());
     fold.retries = work.drafts.iter().map(granted_retries).sum();
     let mut unowned = &(&fold.all - &fold.delivered) - &fold.outstanding;

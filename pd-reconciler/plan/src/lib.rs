@@ -75,7 +75,9 @@ fn decide(snapshot: &Snapshot, now: Timestamp, policy: &Policy) -> Plan {
     rates::expect(&mut jobs, &nodes, &snapshot.history, now);
     let due: Vec<backoff::Due> = jobs.iter_mut().map(|work| backoff::release(work, now, policy, &mut plan)).collect();
     grants::refill(&mut jobs, &due, &nodes, now, policy, &mut plan);
-    jobs.iter().for_each(|work| verify::order(work, &mut plan));
+    for work in &jobs {
+        verify::order(work, &mut plan);
+    }
     merge::order(&mut jobs, &nodes, now, policy, &mut plan);
     plan.history = snapshot.history.clone();
     plan.history.learn(&jobs);

@@ -34,23 +34,45 @@ struct Kernel<'k> {
     inputs: Value,
     /// How much there is to do, in a unit.
     work: (f64, &'static str),
-    native: &'k dyn Fn() -> Result<Duration>,
-    /// Ratios to reach: with the node's kernel where the task asks for one, and by its own code.
-    offered: Option<Option<f64>>,
-    own: Option<f64>,
+    native: Box<dyn Fn() -> Result<Duration> + 'k>,
+    code: Code,
+}
+
+/// What computes it, with the ratios to reach.
+#[derive(Clone, Copy)]
+enum Code {
+    /// The task.
+    Own(Option<f64>),
+    /// The node for the task, and the task by itself.
+    Either { offered: Option<f64>, own: Option<f64> },
+}
+
+/// What is hashed.
+struct Texts {
+    candidates: Vec<u8>,
+    hashed: Vec<u8>,
+    few: Vec<u8>,
+    targets: native::Targets,
 }
 
 /// A line for each kernel, or two.
 pub(super) async fn measure(bench: &Bench) -> Result<Vec<Line>> {
-    let (candidates, hashed, few) = (words(CANDIDATES), words(HASHED), words(BCRYPT_WORDS));
     let targets = native::digests_of_nobody(TARGETS);
-    let digest = Uploads::make(bench, &candidates, &hashed, &few, &targets)?;
-    let audit = |algorithm: &str| json!({"mode": "audit", "algorithm": algorithm, "batchSize": BATCH});
-    let hash = |algorithm: &str| json!({"algorithm": algorithm, "batchSize": BATCH});
-    let sought = |targets: &str| json!({"candidates": digest.candidates, "targets": targets});
+    let texts = Texts { candidates: words(CANDIDATES), hashed: words(HASHED), few: words(BCRYPT_WORDS), targets };
+    let uploads = Uploads::make(bench, &texts)?;
+    let [mandelbrot, gemm] = numbers();
+    let [sha512, sha256, lines, bcrypt] = hashes(&texts, &uploads);
+    let mut measured = Vec::new();
+    for kernel in [mandelbrot, sha512, sha256, lines, bcrypt, gemm] {
+        measured.extend(bench.kernel(&kernel).await?);
+    }
+    Ok(measured)
+}
+
+/// The kernels over numbers.
+fn numbers() -> [Kernel<'static>; 2] {
     let flops = 2.0 * (MATRIX as f64).powi(3) / 1e9;
-    let (many, lines) = ((CANDIDATES as f64 / 1e6, "MH/s"), (HASHED as f64 / 1e6, "MH/s"));
-    let kernels = [
+    [
         Kernel {
             what: "mandelbrot",
             over: "native, SSE2 by hand",
@@ -58,53 +80,8 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Line>> {
             params: json!({"width": WIDTH, "height": HEIGHT, "maxIterations": ITERATIONS, "tileSize": 256, "output": "counts"}),
             inputs: json!({}),
             work: (f64::from(WIDTH) * f64::from(HEIGHT) / 1e6, "Mpx/s"),
-            native: &|| Ok(native::mandelbrot(WIDTH, HEIGHT, ITERATIONS)),
-            offered: None,
-            own: Some(1.0),
-        },
-        Kernel {
-            what: "SHA-512, audit",
-            over: "sha2",
-            task: "password-hash",
-            params: audit("sha512"),
-            inputs: sought(&digest.targets512),
-            work: many,
-            native: &|| Ok(native::audit_sha512(&candidates, &targets.1)),
-            offered: None,
-            own: Some(0.9),
-        },
-        Kernel {
-            what: "SHA-256, audit",
-            over: "sha2",
-            task: "password-hash",
-            params: audit("sha256"),
-            inputs: sought(&digest.targets256),
-            work: many,
-            native: &|| Ok(native::audit_sha256(&candidates, &targets.0)),
-            offered: Some(Some(0.9)),
-            own: Some(0.55),
-        },
-        Kernel {
-            what: "SHA-256, lines of hex",
-            over: "sha2",
-            task: "password-hash",
-            params: hash("sha256"),
-            inputs: json!({"candidates": digest.hashed}),
-            work: lines,
-            native: &|| Ok(native::sha256(&hashed)),
-            offered: Some(None),
-            own: None,
-        },
-        Kernel {
-            what: "bcrypt",
-            over: "bcrypt",
-            task: "password-hash",
-            params: json!({"algorithm": "bcrypt", "cost": BCRYPT_COST}),
-            inputs: json!({"candidates": digest.few}),
-            work: (BCRYPT_WORDS as f64, "H/s"),
-            native: &|| native::bcrypt(&few, BCRYPT_COST),
-            offered: None,
-            own: Some(0.85),
+            native: Box::new(|| Ok(native::mandelbrot(WIDTH, HEIGHT, ITERATIONS))),
+            code: Code::Own(Some(1.0)),
         },
         Kernel {
             what: "GEMM f64",
@@ -113,16 +90,66 @@ pub(super) async fn measure(bench: &Bench) -> Result<Vec<Line>> {
             params: json!({"size": MATRIX, "tileSize": MATRIX_TILE}),
             inputs: json!({}),
             work: (flops, "GF/s"),
-            native: &|| Ok(native::gemm(MATRIX)),
-            offered: Some(Some(0.8)),
-            own: Some(0.25),
+            native: Box::new(|| Ok(native::gemm(MATRIX))),
+            code: Code::Either { offered: Some(0.8), own: Some(0.25) },
         },
-    ];
-    let mut measured = Vec::new();
-    for kernel in &kernels {
-        measured.extend(bench.kernel(kernel).await?);
-    }
-    Ok(measured)
+    ]
+}
+
+/// The kernels over texts.
+fn hashes<'k>(texts: &'k Texts, uploads: &Uploads) -> [Kernel<'k>; 4] {
+    let Texts { candidates, hashed, few, targets } = texts;
+    let audit = |algorithm: &str| json!({"mode": "audit", "algorithm": algorithm, "batchSize": BATCH});
+    let sought = |targets: &str| json!({"candidates": uploads.candidates, "targets": targets});
+    let (many, lines) = ((CANDIDATES as f64 / 1e6, "MH/s"), (HASHED as f64 / 1e6, "MH/s"));
+    let kernel = |what, over, params, inputs, work, native, code| Kernel {
+        what,
+        over,
+        task: "password-hash",
+        params,
+        inputs,
+        work,
+        native,
+        code,
+    };
+    [
+        kernel(
+            "SHA-512, audit",
+            "sha2",
+            audit("sha512"),
+            sought(&uploads.targets512),
+            many,
+            Box::new(|| Ok(native::audit_sha512(candidates, &targets.1))),
+            Code::Own(Some(0.9)),
+        ),
+        kernel(
+            "SHA-256, audit",
+            "sha2",
+            audit("sha256"),
+            sought(&uploads.targets256),
+            many,
+            Box::new(|| Ok(native::audit_sha256(candidates, &targets.0))),
+            Code::Either { offered: Some(0.9), own: Some(0.55) },
+        ),
+        kernel(
+            "SHA-256, lines of hex",
+            "sha2",
+            json!({"algorithm": "sha256", "batchSize": BATCH}),
+            json!({"candidates": uploads.hashed}),
+            lines,
+            Box::new(|| Ok(native::sha256(hashed))),
+            Code::Either { offered: None, own: None },
+        ),
+        kernel(
+            "bcrypt",
+            "bcrypt",
+            json!({"algorithm": "bcrypt", "cost": BCRYPT_COST}),
+            json!({"candidates": uploads.few}),
+            (BCRYPT_WORDS as f64, "H/s"),
+            Box::new(|| native::bcrypt(few, BCRYPT_COST)),
+            Code::Own(Some(0.85)),
+        ),
+    ]
 }
 
 impl Bench {
@@ -130,12 +157,12 @@ impl Bench {
     async fn kernel(&self, kernel: &Kernel<'_>) -> Result<Vec<Line>> {
         let Kernel { what, over, work: (work, unit), .. } = *kernel;
         let line = |what, goal| Line { what, over, goal, ratios: Vec::new(), figures: (0.0, 0.0, unit) };
-        let mut lines: Vec<(bool, Line)> = match kernel.offered {
-            Some(goal) => vec![
-                (true, line(format!("{what}, host kernel"), goal)),
-                (false, line(format!("{what}, without"), kernel.own)),
+        let mut lines: Vec<(bool, Line)> = match kernel.code {
+            Code::Own(goal) => vec![(true, line(what.to_owned(), goal))],
+            Code::Either { offered, own } => vec![
+                (true, line(format!("{what}, host kernel"), offered)),
+                (false, line(format!("{what}, without"), own)),
             ],
-            None => vec![(true, line(what.to_owned(), kernel.own))],
         };
         (kernel.native)()?;
         for round in 0..=self.rounds {
@@ -167,7 +194,8 @@ struct Uploads {
 
 impl Uploads {
     /// Has the store take all inputs: pdctl uploads the files of the first jobs that read them.
-    fn make(bench: &Bench, candidates: &[u8], hashed: &[u8], few: &[u8], targets: &native::Targets) -> Result<Self> {
+    fn make(bench: &Bench, texts: &Texts) -> Result<Self> {
+        let Texts { candidates, hashed, few, targets } = texts;
         let scenario = &bench.scenario;
         let write = |name: &str, bytes: &[u8]| -> Result<String> {
             scenario.write(name, bytes)?;

@@ -38,7 +38,9 @@ fn audit<D: Digest>(words: &[u8], targets: &[Vec<u8>]) -> Duration {
         // One look tells nearly always that a digest is not sought.
         let mut starts = vec![false; 1 << 16];
         let start = |digest: &[u8]| usize::from(u16::from_le_bytes([digest[0], digest[1]]));
-        targets.iter().for_each(|target| starts[start(target)] = true);
+        for target in targets {
+            starts[start(target)] = true;
+        }
         let is_sought = |word: &&[u8]| {
             let digest = D::digest(word);
             starts[start(&digest)] && targets.binary_search_by(|target| target.as_slice().cmp(&digest)).is_ok()
@@ -69,7 +71,9 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 /// A line of hex for each digest.
 pub(super) fn lines_of_hex(digests: &[Vec<u8>]) -> Vec<u8> {
     let mut lines_of_hex = Vec::new();
-    digests.iter().for_each(|digest| push_hex(&mut lines_of_hex, digest));
+    for digest in digests {
+        push_hex(&mut lines_of_hex, digest);
+    }
     lines_of_hex
 }
 
