@@ -58,7 +58,7 @@ impl Cluster {
             ..NodeFacts::default()
         };
         let mut job = job("j", spec.as_object().unwrap(), 0.0);
-        job.spec.task.params = json!({"count": subtasks}).as_object().unwrap().clone();
+        job.spec.task.params.clone_from(json!({"count": subtasks}).as_object().unwrap());
         let jobs = vec![JobFacts { job: Arc::new(job), assignments: vec![], memory: Memory::default() }];
         let nodes = (0..nodes).map(facts).collect();
         let snapshot =

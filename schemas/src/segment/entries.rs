@@ -34,7 +34,9 @@ impl Entries {
         let (header, body) = header_of(segment)?;
         let Header { intervals, lengths } = header.checked()?;
         let mut entries = Self { intervals, count: lengths.len() as u64, ..Self::default() };
-        lengths.into_iter().for_each(|length| entries.add_length(1, length));
+        for length in lengths {
+            entries.add_length(1, length);
+        }
         entries.bytes = body.to_vec();
         Ok(entries)
     }

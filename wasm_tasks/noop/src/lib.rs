@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn spinning_takes_time() {
         let started = std::time::Instant::now();
-        super::spin(100_000 * super::SPINS_PER_MICRO);
+        super::spin(100_000 * SPINS_PER_MICRO);
         let micros = started.elapsed().as_micros();
         assert!(micros > 1_000, "100 ms of spinning took {micros} µs");
     }

@@ -180,7 +180,9 @@ fn add_product<T: Element, const N: usize>(
             }
         }
     }
-    c.iter_mut().for_each(|sum| *sum = sum.canonical());
+    for sum in c.iter_mut() {
+        *sum = sum.canonical();
+    }
     true
 }
 

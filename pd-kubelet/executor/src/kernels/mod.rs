@@ -114,7 +114,8 @@ mod tests {
         let good = shape((2, 3, 4), 8, 12, 6).expect("fits");
         assert_eq!(good, Shape { rows: 2, columns: 3, depth: 4 });
         assert!(shape((2, 3, 4), 8, 12, 0).is_ok() && shape((0, 0, 0), 0, 0, 0).is_ok());
-        let cases: [((u32, u32, u32), [usize; 3], &str); 5] = [
+        type Case = ((u32, u32, u32), [usize; 3], &'static str);
+        let cases: [Case; 5] = [
             ((2, 3, 4), [7, 12, 6], "a has 7 elements where 2 × 4"),
             ((2, 3, 4), [8, 11, 6], "b has 11 elements where 4 × 3"),
             ((2, 3, 4), [8, 12, 5], "c has 5 elements where 2 × 3"),
