@@ -1,8 +1,9 @@
-//! Independent programs that our results are compared with: Python with numpy and bcrypt, kubectl, and Prometheus.
+//! Independent programs that our results are compared with: Python with numpy and bcrypt or with the client of
+//! Kubernetes, kubectl, and Prometheus.
 
 use std::{
     env,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -10,12 +11,24 @@ use anyhow::{Context, Result, ensure};
 
 /// Debian's Python, whose packages `cargo xtask setup` installs.
 const PYTHON: &str = "/usr/bin/python3";
+/// An environment of its own, in the folder of the build.
+const KUBERNETES_PYTHON: &str = "python/bin/python";
 
 /// True when Python can import all of `modules`. With `CI=true` a missing one is a failure; elsewhere the
 /// caller skips its comparison, and this says so.
 pub fn has_python(modules: &[&str]) -> bool {
     let import = format!("import {}", modules.join(", "));
     answers(Command::new(PYTHON).args(["-c", &import]), &format!("Python 3 with {}", modules.join(" and ")))
+}
+
+/// The Python that has the Kubernetes client, which `cargo xtask setup` puts beside the programs; `None`: see
+/// `has_python` for what happens when it is not there.
+pub fn kubernetes_python() -> Option<PathBuf> {
+    let own = env::current_exe().ok()?;
+    let found = own.ancestors().map(|folder| folder.join(KUBERNETES_PYTHON)).find(|python| python.is_file());
+    let python = found.unwrap_or_else(|| PYTHON.into());
+    answers(Command::new(&python).args(["-c", "import kubernetes"]), "the Kubernetes client of Python")
+        .then_some(python)
 }
 
 /// True when kubectl is there; see `has_python` for what happens when it is not.

@@ -3,13 +3,9 @@
 //! In: finished requests, and the store's own counters. Out: one text. Labels come from the path's shape and
 //! from a fixed list of resources, so that no client can make a time series.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{fmt, time::Instant};
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::Response,
-};
+use axum::{extract::Request, response::Response};
 use http::Method;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -98,12 +94,16 @@ impl Metrics {
     }
 }
 
-/// Middleware that counts requests and takes their time.
-pub(crate) async fn measure(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+/// Answers, counts the request and takes its time.
+pub(crate) async fn measure(
+    metrics: &Metrics,
+    request: Request,
+    next: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let (verb, resource) = classify(request.method(), request.uri().path(), request.uri().query().unwrap_or(""));
     let started = Instant::now();
     metrics.in_flight.inc();
-    let response = next.run(request).await;
+    let response = next(request).await;
     metrics.in_flight.dec();
     let code = response.status().as_u16();
     metrics.requests.get_or_create(&RequestLabels { verb, resource, code }).inc();

@@ -4,10 +4,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
-use crate::command::{read, run as run_command};
+use crate::command::{read, run as run_command, target};
 
 /// The target of the guests.
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
+/// The Kubernetes client of Python that the tests use: the newest major version they have seen.
+const KUBERNETES_CLIENT: &str = "kubernetes==37.*";
 /// Debian packages with the references that the tests compare our results with.
 const REFERENCES: [&str; 3] = ["python3", "python3-numpy", "python3-bcrypt"];
 
@@ -15,6 +17,7 @@ const REFERENCES: [&str; 3] = ["python3", "python3-numpy", "python3-bcrypt"];
 pub(crate) fn run() -> Result<()> {
     add_wasm_target()?;
     install_references()?;
+    install_kubernetes_client()?;
     install_prometheus()?;
     install_clang()?;
     if !answers("kubectl", &["version", "--client"]) {
@@ -44,6 +47,25 @@ fn install_references() -> Result<()> {
     }
     apt_get(&["update", "-qq"])?;
     apt_get(&[&["install", "-y", "-qq", "--no-install-recommends"], &REFERENCES[..]].concat())
+}
+
+/// The Kubernetes client of Python, in an environment of its own in `target`, unless it is there.
+fn install_kubernetes_client() -> Result<()> {
+    let folder = target()?.join("python");
+    let python = folder.join("bin/python").to_string_lossy().into_owned();
+    if answers(&python, &["-c", "import kubernetes"]) {
+        return Ok(());
+    }
+    if !answers("/usr/bin/python3", &["-c", "import ensurepip"]) {
+        if !answers("apt-get", &["--version"]) {
+            eprintln!("no apt-get here: install Python 3 with venv; without it the Python client is not tested");
+            return Ok(());
+        }
+        apt_get(&["update", "-qq"])?;
+        apt_get(&["install", "-y", "-qq", "--no-install-recommends", "python3-venv"])?;
+    }
+    run_command(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&folder))?;
+    run_command(Command::new(&python).args(["-m", "pip", "install", "--quiet", KUBERNETES_CLIENT]))
 }
 
 /// Prometheus with promtool, unless it is there. On a machine with systemd Debian starts a server of it, which the tests

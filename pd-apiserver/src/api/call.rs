@@ -2,6 +2,8 @@
 //!
 //! In: method and path. Out: a `Call`. It reads no body and no store.
 
+use std::sync::Arc;
+
 use http::Method;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -134,7 +136,7 @@ impl Target {
 /// One request, understood.
 #[derive(Clone)]
 pub(crate) struct Call {
-    pub(crate) state: ApiState,
+    pub(crate) state: Arc<ApiState>,
     pub(crate) identity: Identity,
     pub(crate) target: Target,
     pub(crate) options: Options,

@@ -65,7 +65,7 @@ pub fn patch(bytes: &[u8]) {
             let writer = writer(Operation::Update);
             let _ = schema::check(kind, &mut patched);
             if patched["metadata"].is_object() {
-                apply::track_update(&kind.schema, Some(&live), &mut patched, &writer);
+                apply::track_update(&kind.schema, &live, &mut patched, &writer);
             }
         }
     }

@@ -17,7 +17,9 @@ mod openapi;
 mod options;
 mod patch;
 mod pods;
+mod print;
 mod protobuf;
+mod raw;
 mod registry;
 mod respond;
 mod reviews;
@@ -37,19 +39,18 @@ mod tests;
 
 use std::sync::Arc;
 
-use axum::{Router, routing::any};
 use daemon::settings::Settings;
 use tokio_util::sync::CancellationToken;
 
-pub use self::strategies::settings::Unfinished;
+pub(crate) use self::watch::Lasting;
 pub use self::{
     error::{ApiError, Cause, Subject},
     pods::Hidden as HiddenPods,
 };
+pub use self::{serve::serve, strategies::settings::Unfinished};
 use crate::{artifacts::ArtifactStore, pki::Authority, store::Store};
 
 /// What the API needs of the rest of the server.
-#[derive(Clone)]
 pub struct ApiState {
     /// The objects.
     pub store: Arc<dyn Store>,
@@ -67,18 +68,14 @@ pub struct ApiState {
     pub stop: CancellationToken,
 }
 
-/// All paths of the Kubernetes API: `/version`, `/api`, `/apis` and `/openapi`; anything else is a 404
-/// Status. Every request must carry an `Identity` extension, except for `/version`.
-pub fn router(state: ApiState) -> Router {
-    Router::new()
-        .route("/version", any(serve::version))
-        .route("/version/", any(serve::version))
-        .fallback(serve::serve)
-        .with_state(state)
+/// Whether a path is of the Kubernetes API: `/version`, `/api`, `/apis` and `/openapi`.
+pub fn is_served(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    matches!(first, "version" | "api" | "apis" | "openapi")
 }
 
 /// Creates the namespaces that exist from the first start. Call it before serving.
-pub async fn bootstrap(state: &ApiState) -> Result<(), ApiError> {
+pub async fn bootstrap(state: &Arc<ApiState>) -> Result<(), ApiError> {
     for name in strategies::PERMANENT_NAMESPACES {
         match serve::create_as_system(state, kinds::Rules::Namespace, name).await {
             Ok(()) | Err(ApiError::AlreadyExists(_)) => {}
@@ -89,7 +86,7 @@ pub async fn bootstrap(state: &ApiState) -> Result<(), ApiError> {
 }
 
 /// Follows the store and deletes what has lost its owner, its namespace or its time, until `state.stop`.
-pub async fn collect_garbage(state: ApiState) {
+pub async fn collect_garbage(state: Arc<ApiState>) {
     let stop = state.stop.clone();
     garbage::run(state, stop).await;
 }

@@ -1,16 +1,19 @@
 //! Answers: objects and lists in the form that the client asked for.
 
-use std::borrow::Cow;
-
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
     call::{Call, text},
+    error::ApiError,
     media::Form,
-    registry::{Deleted, ListResult, Written},
-    table::{IncludeObject, partial, table},
+    print::{self, Item, Look, list_metadata},
+    registry::{Deleted, ListResult, RecordPage, Written},
+    table::IncludeObject,
 };
 
 /// Most bytes of one `Warning` header; longer ones are cut.
@@ -27,58 +30,54 @@ pub(crate) fn created(value: Value) -> Response {
 }
 
 /// One object in the client's form.
-pub(crate) fn object(call: &Call, form: Form, object: &Value) -> Response {
-    axum::Json(shaped(call, form, object)).into_response()
+pub(crate) fn object(call: &Call, form: Form, item: Item<'_>) -> Result<Response, ApiError> {
+    let mut out = Vec::new();
+    print::object(&mut out, call.target.kind, item, look(call, form), jiff::Timestamp::now())?;
+    Ok(text_of(StatusCode::OK, out))
 }
 
-fn shaped<'a>(call: &Call, form: Form, object: &'a Value) -> Cow<'a, Value> {
-    match form {
-        Form::Table => {
-            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            let include = IncludeObject::parse(&call.options.include_object);
-            let now = jiff::Timestamp::now();
-            Cow::Owned(table(call.target.kind, std::slice::from_ref(object), metadata, include, now))
-        }
-        Form::Partial => Cow::Owned(partial(object)),
-        Form::Json | Form::Discovery(_) => Cow::Borrowed(object),
-    }
+/// Computed objects as a list in the client's form.
+pub(crate) fn list(call: &Call, form: Form, list: &ListResult) -> Result<Response, ApiError> {
+    let items: Vec<_> = list.objects.iter().map(Item::Parsed).collect();
+    items_list(call, form, &items, &list_metadata(list.revision, list.next.as_deref(), list.remaining))
 }
 
-/// A list in the client's form.
-pub(crate) fn list(call: &Call, form: Form, list: &ListResult) -> Response {
-    let kind = call.target.kind;
-    let mut metadata = json!({"resourceVersion": list.revision.to_string()});
-    if let Some(next) = &list.next {
-        metadata["continue"] = next.as_str().into();
-    }
-    if let Some(remaining) = list.remaining {
-        metadata["remainingItemCount"] = remaining.into();
-    }
-    let include = IncludeObject::parse(&call.options.include_object);
-    json(match form {
-        Form::Table => table(kind, &list.objects, metadata, include, jiff::Timestamp::now()),
-        Form::Partial => json!({
-            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-            "items": list.objects.iter().map(partial).collect::<Vec<_>>(),
-        }),
-        Form::Json | Form::Discovery(_) => json!({
-            "kind": format!("{}List", kind.name), "apiVersion": kind.api_version(), "metadata": metadata,
-            "items": list.objects,
-        }),
-    })
+/// Stored objects as a list in the client's form.
+pub(crate) fn records(call: &Call, form: Form, page: &RecordPage) -> Result<Response, ApiError> {
+    let items = page.records.iter().map(Item::of).collect::<Result<Vec<_>, _>>()?;
+    items_list(call, form, &items, &list_metadata(page.revision, page.next.as_deref(), page.remaining))
+}
+
+fn items_list(call: &Call, form: Form, items: &[Item<'_>], metadata: &Value) -> Result<Response, ApiError> {
+    let mut out = Vec::new();
+    print::list(&mut out, call.target.kind, items, metadata, look(call, form), jiff::Timestamp::now())?;
+    Ok(text_of(StatusCode::OK, out))
+}
+
+fn look(call: &Call, form: Form) -> Look {
+    Look { form, include: IncludeObject::parse(&call.options.include_object) }
+}
+
+fn text_of(code: StatusCode, text: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = code;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// What a create, update or patch answers.
-pub(crate) fn written(call: &Call, form: Form, written: &Written) -> Response {
+pub(crate) fn written(call: &Call, form: Form, written: &Written) -> Result<Response, ApiError> {
     let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = (code, axum::Json(shaped(call, form, &written.object))).into_response();
+    let item = written.stored.as_ref().map_or(Ok(Item::Parsed(&written.object)), Item::of)?;
+    let mut response = object(call, form, item)?;
+    *response.status_mut() = code;
     for warning in &written.warnings {
         let quoted: String = warning.chars().take(WARNING_BYTES_MAX).flat_map(escaped).collect();
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
-            response.headers_mut().append(http::header::WARNING, value);
+            response.headers_mut().append(header::WARNING, value);
         }
     }
-    response
+    Ok(response)
 }
 
 /// A character as it may stand in a quoted string of a header.
@@ -89,9 +88,9 @@ fn escaped(character: char) -> impl Iterator<Item = char> {
 }
 
 /// What a delete answers.
-pub(crate) fn deleted(call: &Call, form: Form, deleted: &Deleted) -> Response {
+pub(crate) fn deleted(call: &Call, form: Form, deleted: &Deleted) -> Result<Response, ApiError> {
     match deleted {
-        Deleted::Pending(pending) => object(call, form, pending),
+        Deleted::Pending(pending) => object(call, form, Item::Parsed(pending)),
         Deleted::Gone(gone) => {
             let kind = call.target.kind;
             let mut details = json!({
@@ -100,10 +99,10 @@ pub(crate) fn deleted(call: &Call, form: Form, deleted: &Deleted) -> Response {
             if !kind.group.is_empty() {
                 details["group"] = kind.group.into();
             }
-            json(json!({
+            Ok(json(json!({
                 "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
                 "code": 200,
-            }))
+            })))
         }
     }
 }

@@ -29,7 +29,14 @@ pub(crate) async fn answer(call: &Call, change: Option<Change>) -> Result<Value,
         call.target.refuse_if_any(vec![Cause::invalid("spec.replicas", replicas, message)])?;
     }
     let mut patch = json!({"spec": {"parallelism": replicas}});
-    let version = text(&wanted["metadata"]["resourceVersion"]);
+    // Only what the client sent: a patch is merged into a scale that has the live version.
+    let version = match &change {
+        Change::JsonPatch(_) => "",
+        Change::Replace(document)
+        | Change::MergePatch(document)
+        | Change::StrategicPatch(document)
+        | Change::Apply(document) => text(&document.value["metadata"]["resourceVersion"]),
+    };
     if !version.is_empty() {
         patch["metadata"] = json!({"resourceVersion": version});
     }

@@ -2,9 +2,11 @@
 //!
 //! In: HTTP requests with an `Identity`. Out: responses. Decisions are made in the rooms it calls.
 
+use std::sync::Arc;
+
 use axum::{
     body::{Body, to_bytes},
-    extract::{Request, State},
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -23,6 +25,7 @@ use super::{
     openapi,
     options::{self, Options},
     pods,
+    print::Item,
     registry::{self, Change, DeleteOptions},
     respond, reviews, scale, strategies, views, watch,
 };
@@ -31,16 +34,9 @@ use crate::auth::{self, Attributes, Identity};
 /// Longest part of a User-Agent that becomes a field manager, as upstream.
 const AGENT_CHARS_MAX: usize = 128;
 
-/// `GET /version`.
-pub(super) async fn version(method: Method) -> Response {
-    match method {
-        Method::GET | Method::HEAD => axum::Json(discovery::version()).into_response(),
-        _ => ApiError::MethodNotAllowed.into_response(),
-    }
-}
-
-/// Any other path.
-pub(super) async fn serve(State(state): State<ApiState>, request: Request) -> Response {
+/// Answers a request; one whose path is not of the Kubernetes API with a 404 Status. It must carry an `Identity`
+/// extension, except for `/version`.
+pub async fn serve(state: Arc<ApiState>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match dispatch(state, parts, body).await {
         Ok(response) => response,
@@ -49,16 +45,16 @@ pub(super) async fn serve(State(state): State<ApiState>, request: Request) -> Re
 }
 
 /// Creates a cluster-scoped object of our own.
-pub(super) async fn create_as_system(state: &ApiState, rules: Rules, name: &str) -> Result<(), ApiError> {
+pub(super) async fn create_as_system(state: &Arc<ApiState>, rules: Rules, name: &str) -> Result<(), ApiError> {
     let call = system_call(state, rules, "", "");
     let value = json!({"metadata": {"name": name}});
     registry::create(&call, Document { value, duplicates: Vec::new() }).await.map(|_| ())
 }
 
 /// A call that the server makes itself.
-pub(super) fn system_call(state: &ApiState, rules: Rules, namespace: &str, name: &str) -> Call {
+pub(super) fn system_call(state: &Arc<ApiState>, rules: Rules, namespace: &str, name: &str) -> Call {
     Call {
-        state: state.clone(),
+        state: Arc::clone(state),
         identity: Identity {
             user: "system:apiserver".to_owned(),
             groups: vec![groups::ADMINS.to_owned()],
@@ -83,9 +79,12 @@ fn now() -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
-async fn dispatch(state: ApiState, parts: Parts, body: Body) -> Result<Response, ApiError> {
+async fn dispatch(state: Arc<ApiState>, parts: Parts, body: Body) -> Result<Response, ApiError> {
     let path = parts.uri.path().to_owned();
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    if segments == ["version"] {
+        return describe(&parts, &segments);
+    }
     let identity = parts.extensions.get::<Identity>().cloned().ok_or(ApiError::Unauthorized)?;
     let target = match segments.as_slice() {
         ["api", version, rest @ ..] if !rest.is_empty() => Target::parse("", version, rest),
@@ -117,6 +116,7 @@ fn describe(parts: &Parts, segments: &[&str]) -> Result<Response, ApiError> {
         return Err(ApiError::MethodNotAllowed);
     }
     let found = match segments {
+        ["version"] => Some(respond::json(discovery::version())),
         ["api"] => Some(discovery::core_versions(media::negotiate(&parts.headers)?)),
         ["apis"] => Some(discovery::groups(media::negotiate(&parts.headers)?)),
         ["api", version] => discovery::resources("", version).map(respond::json),
@@ -183,51 +183,52 @@ async fn answer(call: Call, verb: &str, headers: &HeaderMap, body: Body) -> Resu
     let form = media::negotiate(headers)?;
     let rules = call.target.kind.rules;
     match (verb, rules) {
-        ("get", _) if views::is_view(rules) => views::get(&call).map(|object| respond::object(&call, form, &object)),
-        ("list", _) if views::is_view(rules) => views::list(&call).map(|list| respond::list(&call, form, &list)),
+        ("get", _) if views::is_view(rules) => respond::object(&call, form, Item::Parsed(&views::get(&call)?)),
+        ("list", _) if views::is_view(rules) => respond::list(&call, form, &views::list(&call)?),
         ("create", rules) if rules.is_review() => {
             let document = decode(&call, headers, body).await?;
             reviews::answer(&call, document).map(respond::created)
         }
         ("delete", Rules::Pod) => {
             let options = delete_options(&call, headers, body).await?;
-            pods::delete(&call, options.uid(), options.is_dry_run()).map(|pod| respond::object(&call, form, &pod))
+            let pod = pods::delete(&call, options.uid(), options.is_dry_run())?;
+            respond::object(&call, form, Item::Parsed(&pod))
         }
         ("get", _) => {
-            let stored = registry::get(&call)?;
-            check_own_assignment(&call, &stored.object)?;
-            Ok(respond::object(&call, form, &stored.object))
+            let record = registry::record(&call)?;
+            let item = Item::of(&record)?;
+            check_own_assignment(&call, item)?;
+            respond::object(&call, form, item)
         }
-        ("list", _) => registry::list(&call).map(|list| respond::list(&call, form, &list)),
+        ("list", _) => respond::records(&call, form, &registry::page(&call)?),
         ("watch", _) => watch::watch(call, form),
         ("create", _) => create(&call, form, headers, body).await,
         ("update" | "patch", _) => {
             let change = change(&call, verb, headers, body).await?;
-            registry::update(&call, &change).await.map(|written| respond::written(&call, form, &written))
+            respond::written(&call, form, &registry::update(&call, &change).await?)
         }
         ("delete", _) => {
             let options = delete_options(&call, headers, body).await?;
-            registry::delete(&call, &options).await.map(|deleted| respond::deleted(&call, form, &deleted))
+            respond::deleted(&call, form, &registry::delete(&call, &options).await?)
         }
         ("deletecollection", _) => {
             let options = delete_options(&call, headers, body).await?;
             let objects = registry::delete_collection(&call, &options).await?;
             let revision = call.state.store.revision();
             let list = registry::ListResult { objects, revision, ..registry::ListResult::default() };
-            Ok(respond::list(&call, form, &list))
+            respond::list(&call, form, &list)
         }
         _ => Err(ApiError::MethodNotAllowed),
     }
 }
 
 /// A node may read only the Assignments that name it.
-fn check_own_assignment(call: &Call, object: &Value) -> Result<(), ApiError> {
-    match call.node() {
-        Some(node) if call.target.kind.rules == Rules::Assignment && text(&object["spec"]["nodeName"]) != node => {
-            Err(call.target.forbidden(format!("node `{node}` may read only its own assignments")))
-        }
-        _ => Ok(()),
+fn check_own_assignment(call: &Call, item: Item<'_>) -> Result<(), ApiError> {
+    let Some(node) = call.node().filter(|_| call.target.kind.rules == Rules::Assignment) else { return Ok(()) };
+    if text(&item.shown()?["spec"]["nodeName"]) == node {
+        return Ok(());
     }
+    Err(call.target.forbidden(format!("node `{node}` may read only its own assignments")))
 }
 
 /// The object in a request's body.
@@ -244,12 +245,12 @@ async fn decode(call: &Call, headers: &HeaderMap, body: Body) -> Result<Document
 async fn create(call: &Call, form: Form, headers: &HeaderMap, body: Body) -> Result<Response, ApiError> {
     let document = decode(call, headers, body).await?;
     if call.target.kind.rules != Rules::Csr {
-        return registry::create(call, document).await.map(|written| respond::written(call, form, &written));
+        return respond::written(call, form, &registry::create(call, document).await?);
     }
     // A node that lost the answer asks again under the same name: it gets the same certificate.
     let asked = document.value.clone();
     match registry::create(call, document).await {
-        Ok(written) => Ok(respond::written(call, form, &written)),
+        Ok(written) => respond::written(call, form, &written),
         Err(ApiError::AlreadyExists(subject)) => {
             let existing = registry::get(&call.for_name(&subject.name))?.object;
             if strategies::is_same_request(&asked, &existing) {

@@ -1,6 +1,6 @@
 //! Tables: what `kubectl get` prints.
 //!
-//! In: objects of one kind. Out: `meta.k8s.io/v1 Table`. The columns of our kinds come from their CRDs,
+//! In: objects of one kind. Out: the columns and cells of a `meta.k8s.io/v1 Table`. The columns of our kinds come from their CRDs,
 //! those of the built-in kinds are upstream's.
 
 use jiff::Timestamp;
@@ -33,42 +33,12 @@ impl IncludeObject {
     }
 }
 
-/// The Table of `objects`, with the metadata of their list.
-pub(crate) fn table(
-    kind: &Kind,
-    objects: &[Value],
-    list_metadata: Value,
-    include: IncludeObject,
-    now: Timestamp,
-) -> Value {
-    let rows: Vec<_> = objects
-        .iter()
-        .map(|object| {
-            let mut row = json!({"cells": cells(kind, object, now)});
-            match include {
-                IncludeObject::Metadata => row["object"] = partial(object),
-                IncludeObject::Object => row["object"] = object.clone(),
-                IncludeObject::None => {}
-            }
-            row
-        })
-        .collect();
-    json!({
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": list_metadata,
-        "columnDefinitions": definitions(kind), "rows": rows,
-    })
-}
-
-/// An object's metadata and nothing else.
-pub(crate) fn partial(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
-}
-
 fn definition(name: &str, type_: &str, format: &str, description: &str, priority: i64) -> Value {
     json!({"name": name, "type": type_, "format": format, "description": description, "priority": priority})
 }
 
-fn definitions(kind: &Kind) -> Vec<Value> {
+/// The columns of a kind's Tables.
+pub(super) fn definitions(kind: &Kind) -> Vec<Value> {
     let name = definition("Name", "string", "name", "Name must be unique within a namespace.", 0);
     let mut all = vec![name];
     if kind.columns.is_empty() {
@@ -113,7 +83,8 @@ fn built_in_columns(rules: Rules) -> &'static [(&'static str, i64)] {
     }
 }
 
-fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
+/// An object's row. It looks at no managed fields.
+pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
     let name = object["metadata"]["name"].clone();
     let age = json!(age(text(&object["metadata"]["creationTimestamp"]), now));
     match kind.rules {

@@ -4,14 +4,7 @@
 
 use serde_json::Value;
 
-use super::{
-    call::Call,
-    error::ApiError,
-    kinds::Rules,
-    pods,
-    registry::{self, ListResult},
-    subtasks, usage,
-};
+use super::{call::Call, error::ApiError, kinds::Rules, pods, registry::ListResult, subtasks, usage};
 
 /// Whether a kind is computed.
 pub(crate) const fn is_view(rules: Rules) -> bool {
@@ -48,11 +41,8 @@ pub(crate) fn list(call: &Call) -> Result<ListResult, ApiError> {
     }
 }
 
-/// The whole list of a kind, computed or not, for a watch to begin with.
+/// The whole list of a computed kind, for a watch to begin with.
 pub(crate) fn list_all(call: &Call) -> Result<ListResult, ApiError> {
-    if !is_view(call.target.kind.rules) {
-        return registry::list_all(call);
-    }
     let mut call = call.clone();
     call.options.limit = 0;
     call.options.continue_token.clear();

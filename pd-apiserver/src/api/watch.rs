@@ -19,18 +19,20 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 pub(super) use self::event::new_object;
-use self::event::{Look, Type, line, meaning, print, printed, transition};
+use self::event::{Type, bookmark, failure, line, meaning, print, transition};
 use super::{
     call::Call,
     error::ApiError,
-    kinds::Rules,
+    kinds::{Kind, Rules},
     media::Form,
-    pods, registry,
+    pods,
+    print::{Item, Look},
+    registry,
     selectors::Selection,
-    table::{IncludeObject, table},
+    table::IncludeObject,
     views,
 };
-use crate::store::{Change, Changes, StoreError};
+use crate::store::{Change, Changes, Record, StoreError};
 
 /// Time between bookmarks, as upstream.
 const BOOKMARK_PERIOD: Duration = Duration::from_mins(1);
@@ -43,6 +45,10 @@ const CHUNK_BYTES: usize = 32 << 10;
 const RESUBSCRIBE_DELAY: Duration = Duration::from_millis(100);
 /// Marks the end of the initial events of a streaming list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// Marks an answer that goes on for long, and after which its connection need not be used again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lasting;
 
 /// Starts a watch; its events come with the response's body.
 pub(crate) fn watch(call: Call, form: Form) -> Result<Response, ApiError> {
@@ -59,6 +65,7 @@ pub(crate) fn watch(call: Call, form: Form) -> Result<Response, ApiError> {
     let mut response = Body::from_stream(chunks).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response.extensions_mut().insert(Lasting);
     Ok(response)
 }
 
@@ -67,13 +74,19 @@ enum Phase {
     /// Nothing has been sent. A client that names a version has the state of that version.
     Start(Option<u64>),
     /// The objects of the present state that are still to be sent.
-    Initial(std::vec::IntoIter<Value>),
+    Initial(Initial),
     /// Changes are to be asked for.
     Detached,
     /// Changes come.
     Following(Changes),
     /// Nothing more comes.
     Ended,
+}
+
+/// Objects of the present state.
+enum Initial {
+    Stored(std::vec::IntoIter<Record>),
+    Computed(std::vec::IntoIter<Value>),
 }
 
 /// One watch. It does nothing but when its client takes something.
@@ -113,10 +126,11 @@ impl Stream {
                     }
                 }
                 Phase::Initial(objects) => {
-                    if let Some(chunk) = initial(objects, &self.call, self.look) {
-                        return Some(chunk);
+                    match objects.chunk(self.call.target.kind, self.look) {
+                        Ok(None) => self.phase = Phase::Detached,
+                        Ok(chunk) => return chunk,
+                        Err(error) => return Some(self.fail(&error)),
                     }
-                    self.phase = Phase::Detached;
                     if self.call.options.send_initial_events && self.call.options.bookmarks {
                         return Some(self.bookmark(self.last, Some(json!({INITIAL_EVENTS_END: "true"}))));
                     }
@@ -140,11 +154,21 @@ impl Stream {
         if let Some(version) = version.filter(|_| !self.call.options.send_initial_events) {
             (self.last, self.phase) = (version, Phase::Detached);
         } else {
-            let list = views::list_all(&self.call)?;
-            (self.last, self.phase) = (list.revision, Phase::Initial(list.objects.into_iter()));
+            let (revision, initial) = self.present()?;
+            (self.last, self.phase) = (revision, Phase::Initial(initial));
         }
         self.settled = self.last;
         Ok(())
+    }
+
+    /// The present state and its revision.
+    fn present(&self) -> Result<(u64, Initial), ApiError> {
+        if views::is_view(self.call.target.kind.rules) {
+            let list = views::list_all(&self.call)?;
+            return Ok((list.revision, Initial::Computed(list.objects.into_iter())));
+        }
+        let all = registry::all(&self.call)?;
+        Ok((all.revision, Initial::Stored(all.records.into_iter())))
     }
 
     /// Changes after what was sent.
@@ -220,39 +244,24 @@ impl Stream {
         if self.is_of_pods() {
             let pods = pods::changes(&self.call, change)?.into_iter();
             let meant = pods.filter_map(|(old, new)| transition(&self.selection, old, new));
-            return Ok(meant.map(|(type_, pod)| print(kind, type_, &pod, self.look)).collect());
+            return meant.map(|(type_, pod)| print(kind, type_, Item::Parsed(&pod), self.look)).collect();
         }
-        let meaning = meaning(change, &self.selection)?;
-        meaning.map(|meaning| line(change, kind, meaning, self.look)).into_iter().collect()
+        let type_ = meaning(change, &self.selection)?;
+        type_.map(|type_| line(change, kind, type_, self.look)).into_iter().collect()
     }
 
     fn bookmark(&self, revision: u64, annotations: Option<Value>) -> Bytes {
-        let kind = self.call.target.kind;
         let mut metadata = json!({"resourceVersion": revision.to_string()});
         if let Some(annotations) = annotations {
             metadata["annotations"] = annotations;
         }
-        let object = match self.look.form {
-            Form::Table => {
-                let object = json!({
-                    "kind": kind.name, "apiVersion": kind.api_version(), "metadata": metadata,
-                });
-                let mut table = table(kind, &[], metadata, IncludeObject::None, jiff::Timestamp::now());
-                table["rows"] = json!([{"cells": [], "object": object}]);
-                table
-            }
-            Form::Partial => json!({
-                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-            }),
-            _ => json!({"kind": kind.name, "apiVersion": kind.api_version(), "metadata": metadata}),
-        };
-        printed("BOOKMARK", &object)
+        bookmark(self.call.target.kind, &metadata, self.look.form)
     }
 
     /// Ends, and says why.
     fn fail(&mut self, error: &ApiError) -> Bytes {
         self.phase = Phase::Ended;
-        printed("ERROR", &error.status())
+        failure(error)
     }
 }
 
@@ -267,14 +276,26 @@ fn timeout(asked_seconds: Option<u64>) -> Duration {
     TIMEOUT_MIN + TIMEOUT_MIN.mul_f64(f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX))
 }
 
-/// The next of the initial events.
-fn initial(objects: &mut std::vec::IntoIter<Value>, call: &Call, look: Look) -> Option<Bytes> {
-    let mut chunk = Chunk::default();
-    while chunk.len() < CHUNK_BYTES {
-        let Some(object) = objects.next() else { break };
-        chunk.push(Some(print(call.target.kind, Type::Added, &object, look)));
+impl Initial {
+    /// The next events; `None`: there are no more.
+    fn chunk(&mut self, kind: &Kind, look: Look) -> Result<Option<Bytes>, ApiError> {
+        let mut chunk = Chunk::default();
+        while chunk.len() < CHUNK_BYTES {
+            let line = match self {
+                Self::Stored(records) => {
+                    records.next().map(|record| print(kind, Type::Added, Item::of(&record)?, look))
+                }
+                Self::Computed(objects) => {
+                    objects.next().map(|object| print(kind, Type::Added, Item::Parsed(&object), look))
+                }
+            };
+            match line {
+                None => break,
+                Some(line) => chunk.push(Some(line?)),
+            }
+        }
+        Ok(chunk.finish())
     }
-    chunk.finish()
 }
 
 /// Lines on their way out. A single one is not copied.

@@ -2,11 +2,8 @@
 //!
 //! In: requests with a `Peer` beside them. Out: the same requests with an `Identity`, or 401.
 
-use std::sync::Arc;
-
 use axum::{
-    extract::{Request, State},
-    middleware::Next,
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header};
@@ -22,17 +19,21 @@ use crate::auth::{
 /// Paths that are served to anybody.
 const OPEN_PATHS: &[&str] = &["/livez", "/readyz", "/healthz", "/version", "/ca"];
 
-/// The middleware.
-pub(super) async fn authenticate(State(tokens): State<Arc<Tokens>>, mut request: Request, next: Next) -> Response {
+/// Answers what is open to all or comes from somebody known.
+pub(super) async fn authenticate(
+    tokens: &Tokens,
+    mut request: Request,
+    next: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let path = request.uri().path();
     if OPEN_PATHS.contains(&path.strip_suffix('/').unwrap_or(path)) {
-        return next.run(request).await;
+        return next(request).await;
     }
     let peer = request.extensions().get::<Peer>();
-    match identify(peer, request.headers(), &tokens, Timestamp::now()) {
+    match identify(peer, request.headers(), tokens, Timestamp::now()) {
         Ok(identity) => {
             request.extensions_mut().insert(identity);
-            next.run(request).await
+            next(request).await
         }
         Err(refusal) => refusal.into_response(),
     }

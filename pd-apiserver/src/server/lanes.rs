@@ -3,11 +3,10 @@
 //! In: requests with an `Identity`. Out: the same requests, or 429 when their lane stays full. Watches, followed logs
 //! and artifacts last as long as they last and are bounded elsewhere.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
-    extract::{Request, State},
-    middleware::Next,
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use http::{Method, Uri};
@@ -52,10 +51,10 @@ impl Lanes {
     }
 }
 
-/// The middleware.
-pub(super) async fn limit(State(lanes): State<Arc<Lanes>>, request: Request, next: Next) -> Response {
+/// Answers a request when it is its turn.
+pub(super) async fn limit(lanes: &Lanes, request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     let Some(identity) = request.extensions().get::<Identity>().filter(|_| !is_long(request.uri())) else {
-        return next.run(request).await;
+        return next(request).await;
     };
     let turn = lanes.turn(identity, request.method());
     // The semaphores are never closed: the inner error cannot come.
@@ -63,7 +62,7 @@ pub(super) async fn limit(State(lanes): State<Arc<Lanes>>, request: Request, nex
         let message = "Too many requests, please try again later.";
         return ApiError::TooManyRequests(message.to_owned()).into_response();
     };
-    next.run(request).await
+    next(request).await
 }
 
 /// Requests that last by their nature.

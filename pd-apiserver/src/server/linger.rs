@@ -14,7 +14,6 @@ use std::{
 use axum::{
     body::{Body, Bytes, HttpBody},
     extract::Request,
-    middleware::Next,
     response::Response,
 };
 use futures::StreamExt;
@@ -47,14 +46,14 @@ impl HttpBody for Shared {
     }
 }
 
-/// The middleware.
-pub(super) async fn linger(request: Request, next: Next) -> Response {
+/// Answers, and takes what is left of the request's body when the answer is a refusal.
+pub(super) async fn linger(request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
-        return next.run(request).await;
+        return next(request).await;
     }
     let (parts, body) = request.into_parts();
     let body = Shared(Arc::new(Mutex::new(body)));
-    let response = next.run(Request::from_parts(parts, Body::new(body.clone()))).await;
+    let response = next(Request::from_parts(parts, Body::new(body.clone()))).await;
     let refused = response.status().is_client_error() || response.status().is_server_error();
     if refused && !body.is_end_stream() {
         // A client that does not even send the rest in time gets the answer all the same.

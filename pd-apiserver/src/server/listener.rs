@@ -4,31 +4,35 @@
 //! nothing of paths or kinds.
 
 use std::{
+    convert::Infallible,
+    future::poll_fn,
     io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
-use axum::{Router, body::Body};
-use http::Request;
+use axum::{body::Body, response::Response};
+use futures::future::BoxFuture;
+use http::{Method, Request, Version};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::Service;
 
+use super::{front::Front, lasting};
 use crate::{
+    api::Lasting,
     auth::certificates::{Peer, peer_of},
-    metrics::Metrics,
 };
 
 /// Connections at once: 10,000 watches and some.
@@ -59,8 +63,26 @@ pub(super) struct Listener {
     pub(super) tls: TlsAcceptor,
     /// Whether plain HTTP is refused.
     pub(super) is_tls_required: bool,
-    pub(super) router: Router,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) front: Arc<Front>,
+}
+
+/// One of the connections that there may be.
+struct Held {
+    front: Arc<Front>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    fn new(listener: &Listener, permit: Option<OwnedSemaphorePermit>) -> Self {
+        listener.front.metrics.connections.inc();
+        Self { front: Arc::clone(&listener.front), _permit: permit }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.front.metrics.connections.dec();
+    }
 }
 
 impl Listener {
@@ -70,12 +92,16 @@ impl Listener {
         let tasks = TaskTracker::new();
         let listener = Arc::new(self);
         while let Some((stream, permit)) = stop.run_until_cancelled(listener.accept(&limit)).await {
-            let (listener, stop) = (Arc::clone(&listener), stop.clone());
+            let (listener, stop, lasting) = (Arc::clone(&listener), stop.clone(), tasks.clone());
             tasks.spawn(async move {
-                listener.metrics.connections.inc();
-                listener.serve(stream, stop).await;
-                listener.metrics.connections.dec();
-                drop(permit);
+                let held = Held::new(&listener, permit);
+                // A task of its own: this one has the size of everything that a connection may be doing.
+                if let Some(sending) = listener.serve(stream, stop).await {
+                    lasting.spawn(async move {
+                        sending.await;
+                        drop(held);
+                    });
+                }
             });
         }
         tasks.close();
@@ -84,7 +110,7 @@ impl Listener {
         }
     }
 
-    async fn accept(&self, limit: &Arc<Semaphore>) -> (TcpStream, Option<tokio::sync::OwnedSemaphorePermit>) {
+    async fn accept(&self, limit: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
         // The semaphore is never closed.
         let permit = Arc::clone(limit).acquire_owned().await.ok();
         loop {
@@ -99,7 +125,8 @@ impl Listener {
         }
     }
 
-    async fn serve(&self, stream: TcpStream, stop: CancellationToken) {
+    /// Serves a connection. Answers what remains to be sent when a lasting answer has taken it over.
+    async fn serve(&self, stream: TcpStream, stop: CancellationToken) -> Option<BoxFuture<'static, ()>> {
         // Answers are small and waited for: never let them wait for more bytes.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
@@ -110,11 +137,12 @@ impl Listener {
         match tokio::time::timeout(HANDSHAKE_MAX, self.tls.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let peer = peer(&stream);
-                self.serve_http(stream, peer, stop).await;
+                return self.serve_http(stream, peer, stop).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake took too long"),
         }
+        None
     }
 
     async fn serve_http(
@@ -122,42 +150,60 @@ impl Listener {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: Option<Peer>,
         stop: CancellationToken,
-    ) {
+    ) -> Option<BoxFuture<'static, ()>> {
         let asked = AtomicBool::new(false);
+        let lasting: Mutex<Option<Response>> = Mutex::new(None);
         let service = service_fn(|request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
+            let takes_chunks = request.version() == Version::HTTP_11 && request.method() == Method::GET;
             let mut request = request.map(Body::new);
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(peer.clone());
             }
-            self.router.clone().call(request)
+            let (front, lasting) = (&self.front, &lasting);
+            async move {
+                let response = front.answer(request).await;
+                if takes_chunks && response.extensions().get::<Lasting>().is_some() {
+                    *lasting.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+                    // The loop below finds it, and this future ends with the connection's HTTP.
+                    return std::future::pending().await;
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
+        let taken_over = || lasting.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(NEXT_REQUEST_MAX)
             .max_header_size(HEADER_BYTES_MAX)
             .max_buf_size(BUFFER_BYTES);
-        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut first_request = std::pin::pin!(tokio::time::sleep(FIRST_REQUEST_MAX));
         let (mut waiting, mut stopping) = (true, false);
         loop {
             tokio::select! {
-                done = connection.as_mut() => {
+                biased;
+                done = &mut connection => {
                     if let Err(error) = done {
                         tracing::debug!(%error, "connection ended");
                     }
-                    return;
+                    return None;
+                }
+                // After the connection, whose service puts it there.
+                response = poll_fn(|_| taken_over().map_or(Poll::Pending, Poll::Ready)) => {
+                    let stream = connection.into_parts().io.into_inner();
+                    return Some(Box::pin(lasting::send(stream, response)));
                 }
                 () = &mut first_request, if waiting => {
                     waiting = false;
                     if !asked.load(Ordering::Relaxed) {
-                        return;
+                        return None;
                     }
                 }
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
-                    connection.as_mut().graceful_shutdown();
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
                 }
             }
         }

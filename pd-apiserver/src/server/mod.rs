@@ -4,8 +4,10 @@
 
 mod authenticate;
 mod compress;
+mod front;
 mod health;
 mod lanes;
+mod lasting;
 mod linger;
 mod listener;
 pub(crate) mod status;
@@ -14,7 +16,6 @@ mod tests;
 mod tls;
 
 use std::{
-    any::Any,
     fs,
     future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -25,29 +26,20 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::{
-    Router, middleware,
-    response::{IntoResponse, Response},
-};
+use axum::Router;
 use daemon::settings::Settings;
-use http::StatusCode;
 use schemas::{configuration::Configuration, well_known::groups};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
 
-use self::{
-    health::HealthState,
-    listener::Listener,
-    status::{Reason, Refusal},
-};
+use self::{front::Front, health::HealthState, lanes::Lanes, listener::Listener};
 use crate::{
     api::{self, ApiState},
     artifacts::{self, ArtifactStore, grants::NodeGrants, http::ArtifactState},
     auth::tokens::Tokens,
     cli::Options,
-    metrics::{self, Metrics},
+    metrics::Metrics,
     pki::{self, Authority},
     store::{Store, redb_store::RedbStore},
 };
@@ -59,7 +51,7 @@ const KUBECONFIG_LIFE: Duration = Duration::from_hours(24 * 365);
 pub struct Server {
     address: SocketAddr,
     listener: Listener,
-    state: ApiState,
+    state: Arc<ApiState>,
     stop: CancellationToken,
 }
 
@@ -85,7 +77,7 @@ impl Server {
         let authority = Arc::new(Authority::open(&folder.join("pki"))?);
         let artifacts = Arc::new(ArtifactStore::open(&folder.join("artifacts")).await?);
         let stop = CancellationToken::new();
-        let state = ApiState {
+        let state = Arc::new(ApiState {
             store,
             artifacts,
             authority,
@@ -93,7 +85,7 @@ impl Server {
             settings,
             unfinished: Arc::default(),
             stop: stop.clone(),
-        };
+        });
         api::bootstrap(&state).await.context("cannot create the first objects")?;
 
         let tcp = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -103,10 +95,16 @@ impl Server {
         let tls = TlsAcceptor::from(tls::config(&state.authority, &certificate)?);
         write_client_files(folder, &state.authority, address)?;
 
-        let router = router(&state, &metrics);
+        let front = Arc::new(Front {
+            others: others(&state, &metrics),
+            api: Arc::clone(&state),
+            tokens: Tokens::new(Arc::clone(&state.store)),
+            lanes: Lanes::default(),
+            metrics,
+        });
         Ok(Self {
             address,
-            listener: Listener { tcp, tls, is_tls_required: configuration.security.require_tls, router, metrics },
+            listener: Listener { tcp, tls, is_tls_required: configuration.security.require_tls, front },
             state,
             stop,
         })
@@ -154,7 +152,8 @@ fn refuse_open_plain(configuration: &Configuration, listen: SocketAddr) -> anyho
     Ok(())
 }
 
-fn router(state: &ApiState, metrics: &Arc<Metrics>) -> Router {
+/// What is served beside the Kubernetes API.
+fn others(state: &Arc<ApiState>, metrics: &Arc<Metrics>) -> Router {
     let grants = Arc::new(NodeGrants::new(Arc::clone(&state.store)));
     let artifact_state = ArtifactState { artifacts: Arc::clone(&state.artifacts), grants };
     let health_state = HealthState {
@@ -162,22 +161,10 @@ fn router(state: &ApiState, metrics: &Arc<Metrics>) -> Router {
         authority: Arc::clone(&state.authority),
         metrics: Arc::clone(metrics),
     };
-    let tokens = Arc::new(Tokens::new(Arc::clone(&state.store)));
-    api::router(state.clone())
-        .merge(artifacts::http::router(artifact_state))
+    let state = Arc::clone(state);
+    artifacts::http::router(artifact_state)
         .merge(health::router(health_state))
-        .layer(middleware::from_fn_with_state(Arc::new(lanes::Lanes::default()), lanes::limit))
-        .layer(middleware::from_fn_with_state(tokens, authenticate::authenticate))
-        .layer(middleware::from_fn(compress::compress))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(linger::linger))
-        .layer(middleware::from_fn_with_state(Arc::clone(metrics), metrics::measure))
-}
-
-fn panicked(_: Box<dyn Any + Send>) -> Response {
-    tracing::error!("a request handler panicked");
-    let message = "the server failed on this request; its log says where";
-    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, Reason::InternalError, message).into_response()
+        .fallback(move |request| api::serve(Arc::clone(&state), request))
 }
 
 fn create_folder(folder: &Path) -> anyhow::Result<()> {

@@ -286,3 +286,23 @@ async fn plain_http_is_served_when_it_is_allowed_and_on_loopback_only() {
     assert_eq!(ask_plain(cluster.address, "/livez").await, None, "TLS is required unless somebody says otherwise");
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_takes_its_connection_over_and_ends_it() {
+    let cluster = start().await;
+    let admin = cluster.issue("admin", groups::ADMINS);
+    let path = "/api/v1/namespaces?watch=1&timeoutSeconds=1";
+    let (code, head, body) = cluster.ask(Some(&admin), &format!("GET {path}"), b"").await;
+    let (head, body) = (head.to_ascii_lowercase(), String::from_utf8(body).unwrap());
+    assert_eq!(code, 200, "{head}");
+    for expected in ["transfer-encoding: chunked", "connection: close", "content-type: application/json"] {
+        assert!(head.contains(expected), "{head}");
+    }
+    assert!(body.contains(r#"{"type":"ADDED","object":{"kind":"Namespace""#), "{body}");
+    assert!(body.ends_with("\r\n0\r\n\r\n"), "a watch that has run its time ends as HTTP ends: {body}");
+    let (code, head, body) = cluster.ask(Some(&admin), &format!("HEAD {path}"), b"").await;
+    assert_eq!((code, body.len()), (200, 0), "{head}");
+    let refused = cluster.ask(Some(&admin), "GET /api/v1/namespaces?watch=1&resourceVersion=x", b"").await;
+    assert_eq!(refused.0, 400);
+    cluster.stop().await;
+}

@@ -110,9 +110,9 @@ impl Managed {
 
     /// What a client wrote into `managedFields`, if it differs from the live ones and can be read. A list
     /// with one empty entry means: forget all managers.
-    pub(super) fn rewritten_by_client(live: Option<&Value>, new: &Value) -> Option<Self> {
+    pub(super) fn rewritten_by_client(live: &Value, new: &Value) -> Option<Self> {
         let list = new["metadata"]["managedFields"].as_array().filter(|list| !list.is_empty())?;
-        let live = live?["metadata"]["managedFields"].as_array();
+        let live = live["metadata"]["managedFields"].as_array();
         if live == Some(list) {
             return None;
         }

@@ -52,12 +52,18 @@ pub(crate) fn apply(
     Ok(merged)
 }
 
-/// Attributes to `writer` what differs between `live` and `new` (an update, patch or create), and stores
-/// the managed fields in `new`. A client that wrote `managedFields` itself sets where this starts from.
-pub(crate) fn track_update(schema: &Value, live: Option<&Value>, new: &mut Value, writer: &Writer<'_>) {
-    let nothing = Value::Object(serde_json::Map::new());
-    let mut managed = Managed::rewritten_by_client(live, new).unwrap_or_else(|| Managed::of(live.unwrap_or(&nothing)));
-    let taken = changed(schema, live.unwrap_or(&nothing), new).without_identity();
+/// Attributes all of a new object to `writer`, and stores that in it.
+pub(crate) fn track_create(schema: &Value, new: &mut Value, writer: &Writer<'_>) {
+    let mut managed = Managed::default();
+    managed.put(writer, &FieldSet::default(), fields_of(schema, new).without_identity());
+    managed.store(new);
+}
+
+/// Attributes to `writer` what differs between `live` and `new` (an update or a patch), and stores the
+/// managed fields in `new`. A client that wrote `managedFields` itself sets where this starts from.
+pub(crate) fn track_update(schema: &Value, live: &Value, new: &mut Value, writer: &Writer<'_>) {
+    let mut managed = Managed::rewritten_by_client(live, new).unwrap_or_else(|| Managed::of(live));
+    let taken = changed(schema, live, new).without_identity();
     let existing = fields_of(schema, new);
     let previous = managed.take(writer).unwrap_or_default();
     managed.forget(&taken);

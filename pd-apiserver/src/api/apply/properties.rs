@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{Operation, Writer, apply, track_update};
+use super::{Operation, Writer, apply, track_create, track_update};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -208,13 +208,23 @@ proptest! {
         let live = apply(&schema, &empty(), &left, &writer("l"), false).expect("no other manager");
         let mut new = without_managed(right.clone());
         let update = Writer { operation: Operation::Update, ..writer("u") };
-        track_update(&schema, Some(&live), &mut new, &update);
+        track_update(&schema, &live, &mut new, &update);
         prop_assert_eq!(without_managed(new.clone()), right.clone());
         let reapplied = apply(&schema, &new, &right, &writer("l"), false);
         prop_assert!(reapplied.is_ok(), "equal values never conflict");
         let mut same = new.clone();
-        track_update(&schema, Some(&new), &mut same, &update);
+        track_update(&schema, &new, &mut same, &update);
         prop_assert_eq!(same, new);
+    }
+
+    #[test]
+    fn a_creator_owns_what_an_update_of_nothing_would_have_taken(new in prop_oneof![shared(), tagged("p")]) {
+        let schema = schema();
+        let create = Writer { operation: Operation::Update, ..writer("c") };
+        let (mut created, mut updated) = (new.clone(), new);
+        track_create(&schema, &mut created, &create);
+        track_update(&schema, &json!({"metadata": {}}), &mut updated, &create);
+        prop_assert_eq!(created, updated);
     }
 }
 

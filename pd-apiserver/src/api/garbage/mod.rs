@@ -36,7 +36,7 @@ const EVENT_TTL_SECONDS: i64 = 3_600;
 const EXAMINED_IN_A_ROW: usize = 64;
 
 /// Collects until the server stops.
-pub(super) async fn run(state: ApiState, stop: CancellationToken) {
+pub(super) async fn run(state: Arc<ApiState>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         if let Err(error) = follow(&state, &stop).await {
             tracing::warn!(%error, "the garbage collector starts over");
@@ -49,14 +49,14 @@ pub(super) async fn run(state: ApiState, stop: CancellationToken) {
 }
 
 /// One life: build the index, then follow the changes until they end.
-async fn follow(state: &ApiState, stop: &CancellationToken) -> Result<(), ApiError> {
+async fn follow(state: &Arc<ApiState>, stop: &CancellationToken) -> Result<(), ApiError> {
     let store = Arc::clone(&state.store);
     // A million objects take seconds to read: on a thread where nobody else waits.
     let stopping = stop.clone();
     let loaded = tokio::task::spawn_blocking(move || load(&*store, &stopping)).await;
     let (index, revision) =
         loaded.map_err(|error| ApiError::Internal(format!("loading the index failed: {error}")))??;
-    let mut collector = Collector { state: state.clone(), index, due: BTreeSet::new(), again: BTreeSet::new() };
+    let mut collector = Collector { state: Arc::clone(state), index, due: BTreeSet::new(), again: BTreeSet::new() };
     let mut changes = state.store.watch("/", revision)?;
     collector.due.extend(collector.index.keys_with_duties());
     let mut sweeps = tokio::time::interval(SWEEP_PERIOD);
@@ -105,7 +105,7 @@ fn load(store: &dyn Store, stop: &CancellationToken) -> Result<(Index, u64), Api
 }
 
 struct Collector {
-    state: ApiState,
+    state: Arc<ApiState>,
     index: Index,
     /// Keys to look at.
     due: BTreeSet<String>,
@@ -218,7 +218,7 @@ impl Collector {
         for kind in KINDS.iter().filter(|kind| kind.namespaced && kind.verbs.contains(&"deletecollection")) {
             let inside = system_call(&self.state, kind.rules, namespace, "");
             registry::delete_collection(&inside, &DeleteOptions::default()).await?;
-            is_empty &= registry::list_all(&inside)?.objects.is_empty();
+            is_empty &= registry::all(&inside)?.records.is_empty();
         }
         if !is_empty {
             return Ok(());

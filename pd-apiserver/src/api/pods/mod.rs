@@ -9,7 +9,7 @@ mod hidden;
 mod log;
 mod object;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use schemas::{
     Assignment,
@@ -70,7 +70,7 @@ impl Source {
 }
 
 /// The Assignments of a namespace (an empty one means all) that can have selected Pods.
-fn sources(state: &ApiState, namespace: &str, selection: &Selection) -> Result<(Vec<Source>, u64), ApiError> {
+fn sources(state: &Arc<ApiState>, namespace: &str, selection: &Selection) -> Result<(Vec<Source>, u64), ApiError> {
     let prefix = kinds::by_rules(Rules::Assignment).prefix(namespace);
     let (node, job) = (selection.required("spec.nodeName"), selection.required_label(LABEL_JOB));
     let mut page = Page { limit: PAGE_RECORDS, ..Page::default() };
@@ -171,7 +171,7 @@ pub(crate) async fn evict(call: &Call, eviction: &Value) -> Result<Value, ApiErr
     Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
 }
 
-async fn mark_draining(state: &ApiState, node: &str) -> Result<(), ApiError> {
+async fn mark_draining(state: &Arc<ApiState>, node: &str) -> Result<(), ApiError> {
     let kind = kinds::by_rules(Rules::Node);
     let Some(stored) = registry::find(&*state.store, kind, "", node)? else { return Ok(()) };
     let spec = &stored.object["spec"];

@@ -12,7 +12,7 @@ use super::{
     },
     Written, check_address, check_type, encode, metadata, require_namespace, seconds,
 };
-use crate::store::{Precondition, StoreError, Write};
+use crate::store::{Precondition, Record, StoreError, Write};
 
 /// Times a random name is drawn before giving up.
 const NAME_ATTEMPTS: usize = 8;
@@ -40,8 +40,8 @@ pub(crate) async fn create(call: &Call, document: Document) -> Result<Written, A
     let is_generated =
         text(&object["metadata"]["name"]).is_empty() && call.target.name.is_empty() && !prefix.is_empty();
     if !is_generated {
-        let object = create_named(call, object, findings.causes, false).await?;
-        return Ok(Written { object, warnings, created: true });
+        let written = create_named(call, object, findings.causes, false).await?;
+        return Ok(Written { warnings, ..written });
     }
     for attempt in 1.. {
         let mut candidate = object.clone();
@@ -51,7 +51,7 @@ pub(crate) async fn create(call: &Call, document: Document) -> Result<Written, A
         let result = create_named(call, candidate, findings.causes.clone(), false).await;
         match result {
             Err(ApiError::AlreadyExists(_)) if attempt < NAME_ATTEMPTS => {}
-            other => return other.map(|object| Written { object, warnings, created: true }),
+            other => return other.map(|written| Written { warnings, ..written }),
         }
     }
     Err(ApiError::Internal("invariant: the loop above ends by returning".to_owned()))
@@ -63,7 +63,7 @@ pub(super) async fn create_named(
     mut object: Value,
     mut causes: Vec<super::super::error::Cause>,
     is_managed: bool,
-) -> Result<Value, ApiError> {
+) -> Result<Written, ApiError> {
     check_address(&call.target, &mut object)?;
     let call = call.for_name(text(&object["metadata"]["name"]));
     let target = &call.target;
@@ -102,7 +102,7 @@ pub(super) async fn create_named(
             api_version: &api_version,
             now: call.now,
         };
-        apply::track_update(&target.kind.schema, None, &mut object, &writer);
+        apply::track_create(&target.kind.schema, &mut object, &writer);
     }
     commit(&call, object).await
 }
@@ -129,16 +129,18 @@ fn stamp(call: &Call, object: &mut Value) {
     }
 }
 
-async fn commit(call: &Call, mut object: Value) -> Result<Value, ApiError> {
+async fn commit(call: &Call, mut object: Value) -> Result<Written, ApiError> {
     let value = encode(&call.target, &object)?;
+    let written = |object, stored| Written { object, stored, warnings: Vec::new(), created: true };
     if call.options.dry_run {
-        return Ok(object);
+        return Ok(written(object, None));
     }
-    let write = Write { key: call.target.key(), precondition: Precondition::Absent, value: Some(value) };
+    let key = call.target.key();
+    let write = Write { key: key.clone(), precondition: Precondition::Absent, value: Some(value.clone()) };
     match call.state.store.commit(vec![write]).await {
         Ok(revision) => {
             super::set_revision(&mut object, revision);
-            Ok(object)
+            Ok(written(object, super::stored(&call.target, Record { key, revision, value })))
         }
         Err(StoreError::Conflict { .. }) => Err(ApiError::AlreadyExists(call.target.subject())),
         Err(error) => Err(error.into()),

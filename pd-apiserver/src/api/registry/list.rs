@@ -1,19 +1,32 @@
 //! List: selectors and pages over one snapshot of the store.
+//!
+//! In: calls. Out: records. A list that selects everything is never parsed.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    super::{call::Call, error::ApiError, selectors::Selection},
+    super::{call::Call, error::ApiError, print::Item, selectors::Selection},
     decode,
 };
-use crate::store::{Page, REMAINING_COUNTED_MAX, StoreError};
+use crate::store::{Page, REMAINING_COUNTED_MAX, Record, StoreError};
 
 /// Records read from the store at a time while a selector leaves most of them out.
 const SCAN_RECORDS: usize = 500;
 
-/// Objects of a list.
+/// A page of a list, as it is stored.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RecordPage {
+    pub(crate) records: Vec<Record>,
+    pub(crate) revision: u64,
+    /// Token of the next page.
+    pub(crate) next: Option<String>,
+    /// Objects beyond this page, where known.
+    pub(crate) remaining: Option<u64>,
+}
+
+/// Objects of a list, parsed or computed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ListResult {
     pub(crate) objects: Vec<Value>,
@@ -48,7 +61,7 @@ impl Continue {
 }
 
 /// The page that a call asks for.
-pub(crate) fn list(call: &Call) -> Result<ListResult, ApiError> {
+pub(crate) fn page(call: &Call) -> Result<RecordPage, ApiError> {
     let (target, options) = (&call.target, &call.options);
     let selection = Selection::parse(target.kind, &options.label_selector, &options.field_selector)?;
     let mut page = Page { limit: options.limit, after: None, revision: exact_revision(call)? };
@@ -63,12 +76,19 @@ pub(crate) fn list(call: &Call) -> Result<ListResult, ApiError> {
 }
 
 /// Everything that a call's selectors select, whatever its limit.
-pub(crate) fn list_all(call: &Call) -> Result<ListResult, ApiError> {
+pub(crate) fn all(call: &Call) -> Result<RecordPage, ApiError> {
     let mut call = call.clone();
     call.options.limit = 0;
     call.options.continue_token.clear();
     call.options.resource_version.clear();
-    list(&call)
+    page(&call)
+}
+
+/// The same, parsed.
+pub(crate) fn list_all(call: &Call) -> Result<ListResult, ApiError> {
+    let all = all(call)?;
+    let objects = all.records.iter().map(|record| decode(&record.key, &record.value, record.revision));
+    Ok(ListResult { objects: objects.collect::<Result<_, _>>()?, revision: all.revision, ..ListResult::default() })
 }
 
 fn exact_revision(call: &Call) -> Result<Option<u64>, ApiError> {
@@ -94,34 +114,44 @@ pub(crate) fn parse_revision(version: &str) -> Result<u64, ApiError> {
 }
 
 /// The at most one object with a name.
-fn one(call: &Call, name: &str, selection: &Selection) -> Result<ListResult, ApiError> {
+fn one(call: &Call, name: &str, selection: &Selection) -> Result<RecordPage, ApiError> {
     let revision = call.state.store.revision();
-    let target = &call.target;
-    let found = super::find(&*call.state.store, target.kind, &target.namespace, name)?;
-    let revision = found.as_ref().map_or(revision, |stored| stored.revision.max(revision));
-    let objects = found.map(|stored| stored.object).filter(|object| selection.matches(object));
-    Ok(ListResult { objects: objects.into_iter().collect(), revision, ..ListResult::default() })
+    let found = call.state.store.get(&call.target.named(name).key())?;
+    let revision = found.as_ref().map_or(revision, |record| record.revision.max(revision));
+    let mut records = Vec::new();
+    if let Some(record) = found
+        && is_selected(selection, &record)?
+    {
+        records.push(record);
+    }
+    Ok(RecordPage { records, revision, ..RecordPage::default() })
 }
 
-fn collect(call: &Call, selection: &Selection, mut page: Page) -> Result<ListResult, ApiError> {
+fn is_selected(selection: &Selection, record: &Record) -> Result<bool, ApiError> {
+    Ok(selection.is_everything() || selection.matches(&*Item::of(record)?.shown()?))
+}
+
+fn collect(call: &Call, selection: &Selection, mut page: Page) -> Result<RecordPage, ApiError> {
     let prefix = call.target.kind.prefix(&call.target.namespace);
     let limit = page.limit;
     if !selection.is_everything() && limit > 0 {
         page.limit = SCAN_RECORDS;
     }
-    let mut result = ListResult::default();
+    let mut result = RecordPage::default();
     loop {
         let listing = call.state.store.list(&prefix, &page).map_err(expired)?;
         result.revision = listing.revision;
         let read = listing.records.len();
-        for (at, record) in listing.records.iter().enumerate() {
-            let object = decode(&record.key, &record.value, record.revision)?;
-            if selection.matches(&object) {
-                result.objects.push(object);
-            }
+        page.after = listing.records.last().map(|record| record.key.clone());
+        page.revision = Some(listing.revision);
+        for (at, record) in listing.records.into_iter().enumerate() {
             let beyond = listing.remaining + (read - at - 1) as u64;
-            if limit > 0 && result.objects.len() == limit && beyond > 0 {
-                result.next = Continue { revision: listing.revision, after: record.key.clone() }.encode();
+            if is_selected(selection, &record)? {
+                result.records.push(record);
+            }
+            if limit > 0 && result.records.len() == limit && beyond > 0 {
+                let after = result.records.last().map(|record| record.key.clone()).unwrap_or_default();
+                result.next = Continue { revision: listing.revision, after }.encode();
                 result.remaining =
                     (selection.is_everything() && listing.remaining < REMAINING_COUNTED_MAX).then_some(beyond);
                 return Ok(result);
@@ -130,8 +160,6 @@ fn collect(call: &Call, selection: &Selection, mut page: Page) -> Result<ListRes
         if listing.remaining == 0 || read == 0 {
             return Ok(result);
         }
-        page.after = listing.records.last().map(|record| record.key.clone());
-        page.revision = Some(listing.revision);
     }
 }
 

@@ -22,12 +22,12 @@ use super::{
     error::ApiError,
     kinds::{self, Kind, Rules},
 };
-use crate::store::Store;
+use crate::store::{Record, Store};
 
 pub(crate) use self::{
     create::create,
     delete::{DeleteOptions, Deleted, FOREGROUND, ORPHAN, delete, delete_collection},
-    list::{Continue, ListResult, list, list_all, parse_revision},
+    list::{Continue, ListResult, RecordPage, all, list_all, page, parse_revision},
     update::{Change, update},
 };
 
@@ -48,6 +48,8 @@ pub(crate) struct Stored {
 #[derive(Clone, Debug)]
 pub(crate) struct Written {
     pub(crate) object: Value,
+    /// The record that holds just this object; `None`: nothing was stored, or not all of it.
+    pub(crate) stored: Option<Record>,
     /// For `Warning` headers.
     pub(crate) warnings: Vec<String>,
     /// 201 rather than 200.
@@ -93,7 +95,13 @@ fn encode(target: &Target, object: &Value) -> Result<Bytes, ApiError> {
     Ok(Bytes::from(bytes))
 }
 
-/// An object without its resourceVersion, as it is stored.
+/// What was stored, unless less was stored than is answered.
+fn stored(target: &Target, record: Record) -> Option<Record> {
+    (!super::strategies::conceals(target.kind)).then_some(record)
+}
+
+/// An object without its resourceVersion, as it is stored: with what says what it is first, so that `Raw` finds its
+/// metadata at once.
 struct Unversioned<'a>(&'a Value);
 
 impl serde::Serialize for Unversioned<'_> {
@@ -109,14 +117,18 @@ impl serde::Serialize for Unversioned<'_> {
                 }
             }
         }
+        const FIRST: [&str; 3] = ["kind", "apiVersion", "metadata"];
         let Value::Object(map) = self.0 else { return self.0.serialize(serializer) };
         let mut entries = serializer.serialize_map(Some(map.len()))?;
-        for (key, value) in map {
+        for (key, value) in FIRST.iter().filter_map(|key| map.get_key_value(*key)) {
             if key == "metadata" {
                 entries.serialize_entry(key, &Metadata(value))?;
             } else {
                 entries.serialize_entry(key, value)?;
             }
+        }
+        for (key, value) in map.iter().filter(|(key, _)| !FIRST.contains(&key.as_str())) {
+            entries.serialize_entry(key, value)?;
         }
         entries.end()
     }
@@ -128,6 +140,11 @@ pub(crate) fn find(store: &dyn Store, kind: &Kind, namespace: &str, name: &str) 
     let Some(record) = store.get(&key)? else { return Ok(None) };
     let object = decode(&key, &record.value, record.revision)?;
     Ok(Some(Stored { revision: record.revision, object }))
+}
+
+/// Reads the record of the object that a call names.
+pub(crate) fn record(call: &Call) -> Result<Record, ApiError> {
+    call.state.store.get(&call.target.key())?.ok_or_else(|| call.target.not_found())
 }
 
 /// Reads the object that a call names.

@@ -14,7 +14,7 @@ use super::{
     create::create_named,
     encode, find, metadata,
 };
-use crate::store::{Precondition, StoreError, Write};
+use crate::store::{Precondition, Record, StoreError, Write};
 
 /// How the new object comes from the live one.
 #[derive(Clone, Debug)]
@@ -87,8 +87,8 @@ async fn apply_new(call: &Call, document: &Document) -> Result<Written, ApiError
     check_type(call.target.kind, &mut empty)?;
     let object = apply::apply(&call.target.kind.schema, &empty, &applied, &writer, true)
         .map_err(|causes| ApiError::ApplyConflict { causes })?;
-    let object = create_named(call, object, causes, true).await?;
-    Ok(Written { object, warnings, created: true })
+    let written = create_named(call, object, causes, true).await?;
+    Ok(Written { warnings, ..written })
 }
 
 /// Checks what somebody applies, before it is merged.
@@ -139,11 +139,10 @@ async fn update_live(call: &Call, live: &Stored, change: &Change) -> Result<Atte
     if !change.is_apply() {
         let (manager, api_version) = (call.manager(), target.kind.api_version());
         let writer = writer(call, &manager, &api_version, Operation::Update);
-        apply::track_update(&target.kind.schema, Some(&live.object), &mut new, &writer);
+        apply::track_update(&target.kind.schema, &live.object, &mut new, &writer);
     }
-    let written = |object| Attempt::Done(Box::new(Written { object, warnings, created: false }));
     match commit(call, live, new).await {
-        Ok(object) => Ok(written(object)),
+        Ok((object, stored)) => Ok(Attempt::Done(Box::new(Written { object, stored, warnings, created: false }))),
         Err(StoreOrApi::Overtaken) if is_conditional => Err(target.stale()),
         Err(StoreOrApi::Overtaken) => Ok(Attempt::Overtaken),
         Err(StoreOrApi::Other(error)) => Err(error),
@@ -237,21 +236,20 @@ impl From<ApiError> for StoreOrApi {
 
 /// Stores `new` over `live`; deletes it when it only waited for its last finalizer. An unchanged object is
 /// not written at all.
-async fn commit(call: &Call, live: &Stored, mut new: Value) -> Result<Value, StoreOrApi> {
+async fn commit(call: &Call, live: &Stored, mut new: Value) -> Result<(Value, Option<Record>), StoreOrApi> {
     let value = encode(&call.target, &new)?;
     let is_finished = !new["metadata"]["deletionTimestamp"].is_null() && strategies::has_no_finalizers(&new);
     if new == live.object && !is_finished || call.options.dry_run {
-        return Ok(new);
+        return Ok((new, None));
     }
-    let write = Write {
-        key: call.target.key(),
-        precondition: Precondition::Revision(live.revision),
-        value: (!is_finished).then_some(value),
-    };
+    let key = call.target.key();
+    let value = (!is_finished).then_some(value);
+    let write = Write { key: key.clone(), precondition: Precondition::Revision(live.revision), value: value.clone() };
     match call.state.store.commit(vec![write]).await {
         Ok(revision) => {
             super::set_revision(&mut new, revision);
-            Ok(new)
+            let stored = value.and_then(|value| super::stored(&call.target, Record { key, revision, value }));
+            Ok((new, stored))
         }
         Err(StoreError::Conflict { .. }) => Err(StoreOrApi::Overtaken),
         Err(error) => Err(StoreOrApi::Other(error.into())),

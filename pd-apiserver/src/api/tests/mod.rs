@@ -20,9 +20,8 @@ use schemas::{Digest, well_known::groups};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
-use super::{ApiState, bootstrap, router};
+use super::{ApiState, bootstrap, serve};
 use crate::{
     artifacts::ArtifactStore,
     auth::Identity,
@@ -38,7 +37,7 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/js
 
 /// A server without a port.
 struct Api {
-    state: ApiState,
+    state: Arc<ApiState>,
     _folder: TempDir,
 }
 
@@ -66,7 +65,7 @@ impl Api {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let artifacts = ArtifactStore::open(&folder.path().join("artifacts")).await.expect("an artifact store");
-        let state = ApiState {
+        let state = Arc::new(ApiState {
             store: Arc::new(RedbStore::in_memory().expect("a store")),
             artifacts: Arc::new(artifacts),
             authority: Arc::new(Authority::ephemeral().expect("an authority")),
@@ -74,7 +73,7 @@ impl Api {
             settings: Arc::default(),
             unfinished: Arc::default(),
             stop: CancellationToken::new(),
-        };
+        });
         bootstrap(&state).await.expect("the first objects");
         Self { state, _folder: folder }
     }
@@ -113,7 +112,7 @@ impl Api {
         let body = body.map_or_else(Body::empty, |value| Body::from(value.to_string()));
         let mut request: Request = request.header(header::USER_AGENT, "test/1").body(body).expect("a request");
         request.extensions_mut().insert(identity);
-        router(self.state.clone()).oneshot(request).await.expect("an answer")
+        serve(Arc::clone(&self.state), request).await
     }
 
     async fn call_as(&self, who: Identity, method: Method, uri: &str, media: &str, body: Option<&Value>) -> Answer {
@@ -135,7 +134,7 @@ impl Api {
         let request = Request::builder().method(method).uri(uri).header(header::CONTENT_TYPE, media);
         let mut request: Request = request.body(Body::from(body.to_vec())).expect("a request");
         request.extensions_mut().insert(who);
-        let response = router(self.state.clone()).oneshot(request).await.expect("an answer");
+        let response = serve(Arc::clone(&self.state), request).await;
         let code = response.status();
         let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
         Answer { code, body: serde_json::from_slice(&bytes).unwrap_or_default(), warning: None }

@@ -12,7 +12,7 @@ async fn configured(change: impl FnOnce(&mut Configuration)) -> Api {
     let mut api = Api::with_task().await;
     let mut configuration = Configuration::default();
     change(&mut configuration);
-    api.state.settings = Arc::new(Settings::fixed(configuration));
+    Arc::get_mut(&mut api.state).expect("nobody else has it").settings = Arc::new(Settings::fixed(configuration));
     api
 }
 

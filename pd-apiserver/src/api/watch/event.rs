@@ -1,9 +1,12 @@
 //! One change as the events of all its watchers.
 //!
-//! In: a change of the store. Out: what it means to a selection, and the line that says so. It is parsed once and
-//! printed once for each form, whoever and however many ask: what is made stays beside the change.
+//! In: a change of the store. Out: what it means to a selection, and the line that says so. It is parsed at most once
+//! and printed once for each form, whoever and however many ask: what is made stays beside the change.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::{
+    borrow::Cow,
+    sync::{Mutex, OnceLock, PoisonError},
+};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -12,9 +15,8 @@ use super::super::{
     error::ApiError,
     kinds::Kind,
     media::Form,
-    registry,
+    print::{self, Item, Look},
     selectors::Selection,
-    table::{IncludeObject, partial, table},
 };
 use crate::store::Change;
 
@@ -36,13 +38,6 @@ impl Type {
     }
 }
 
-/// How a client wants its events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Look {
-    pub(crate) form: Form,
-    pub(crate) include: IncludeObject,
-}
-
 type Parsed = OnceLock<Option<Result<Value, ApiError>>>;
 
 /// What has been made of a change.
@@ -58,34 +53,40 @@ fn made(change: &Change) -> Result<&Made, ApiError> {
     made.ok_or_else(|| ApiError::Internal("invariant: only this room makes something of a change".to_owned()))
 }
 
-fn parsed<'a>(place: &'a Parsed, change: &Change, bytes: Option<&Bytes>) -> Result<Option<&'a Value>, ApiError> {
-    let made = place.get_or_init(|| bytes.map(|bytes| registry::decode(&change.key, bytes, change.revision)));
-    made.as_ref().map(|result| result.as_ref().map_err(Clone::clone)).transpose()
+/// One of a change's two states as it is shown, with the change's revision.
+fn parsed<'a>(slot: &'a Parsed, change: &Change, bytes: Option<&Bytes>) -> Result<Option<&'a Value>, ApiError> {
+    let parse = |bytes: &Bytes| {
+        Item::stored(&change.key, bytes, change.revision).and_then(|item| item.shown().map(Cow::into_owned))
+    };
+    match slot.get_or_init(|| bytes.map(parse)) {
+        None => Ok(None),
+        Some(Ok(object)) => Ok(Some(object)),
+        Some(Err(error)) => Err(error.clone()),
+    }
 }
 
-/// The object after a change; `None`: it is gone.
+/// The object after a change, as it is shown; `None`: it is gone.
 pub(crate) fn new_object(change: &Change) -> Result<Option<&Value>, ApiError> {
     parsed(&made(change)?.new, change, change.value.as_ref())
 }
 
-/// The object before a change, with the change's revision; `None`: it was not there.
+/// The object before a change, as it is shown; `None`: it was not there.
 fn old_object(change: &Change) -> Result<Option<&Value>, ApiError> {
     parsed(&made(change)?.old, change, change.previous.as_ref())
 }
 
-/// What a change means to those who select `selection`: the type of their event, and its object.
-pub(super) fn meaning<'a>(change: &'a Change, selection: &Selection) -> Result<Option<(Type, &'a Value)>, ApiError> {
-    let new = new_object(change)?;
-    let is_in = new.is_some_and(|object| selection.matches(object));
-    let was_in = if selection.is_everything() {
-        change.previous.is_some()
+/// What a change means to those who select `selection`. Where everything is selected, nothing is parsed.
+pub(super) fn meaning(change: &Change, selection: &Selection) -> Result<Option<Type>, ApiError> {
+    let (was_in, is_in) = if selection.is_everything() {
+        (change.previous.is_some(), change.value.is_some())
     } else {
-        old_object(change)?.is_some_and(|object| selection.matches(object))
+        let is_selected = |object: Option<&Value>| object.is_some_and(|object| selection.matches(object));
+        (is_selected(old_object(change)?), is_selected(new_object(change)?))
     };
     Ok(match (was_in, is_in) {
-        (false, true) => new.map(|object| (Type::Added, object)),
-        (true, true) => new.map(|object| (Type::Modified, object)),
-        (true, false) => old_object(change)?.map(|object| (Type::Deleted, object)),
+        (false, true) => Some(Type::Added),
+        (true, true) => Some(Type::Modified),
+        (true, false) => Some(Type::Deleted),
         (false, false) => None,
     })
 }
@@ -101,52 +102,68 @@ pub(super) fn transition(selection: &Selection, old: Option<Value>, new: Option<
     }
 }
 
-/// The line of a change's event, printed for the first who asks.
-pub(super) fn line(
-    change: &Arc<Change>,
-    kind: &Kind,
-    (type_, object): (Type, &Value),
-    look: Look,
-) -> Result<Bytes, ApiError> {
+/// The line of a change's event, printed for the first who asks. What is deleted is shown as it was.
+pub(super) fn line(change: &Change, kind: &Kind, type_: Type, look: Look) -> Result<Bytes, ApiError> {
     let made = made(change)?;
     let mut lines = made.lines.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((.., line)) = lines.iter().find(|(printed, as_, _)| (*printed, *as_) == (type_, look)) {
         return Ok(line.clone());
     }
-    let line = print(kind, type_, object, look);
+    let state = if type_ == Type::Deleted { &change.previous } else { &change.value };
+    let item = Item::stored(&change.key, state.as_deref().unwrap_or_default(), change.revision)?;
+    let line = print(kind, type_, item, look)?;
     lines.push((type_, look, line.clone()));
     Ok(line)
 }
 
 /// One event.
-pub(super) fn print(kind: &Kind, type_: Type, object: &Value, look: Look) -> Bytes {
-    match look.form {
-        Form::Table => {
-            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            let now = jiff::Timestamp::now();
-            printed(type_.name(), &table(kind, std::slice::from_ref(object), metadata, look.include, now))
-        }
-        Form::Partial => printed(type_.name(), &partial(object)),
-        _ => printed(type_.name(), object),
-    }
+pub(super) fn print(kind: &Kind, type_: Type, item: Item<'_>, look: Look) -> Result<Bytes, ApiError> {
+    let mut out = begin(type_.name());
+    print::object(&mut out, kind, item, look, jiff::Timestamp::now())?;
+    Ok(end(out))
 }
 
-/// One line of JSON.
-pub(super) fn printed(type_: &str, object: &Value) -> Bytes {
-    #[derive(serde::Serialize)]
-    struct Event<'a> {
-        r#type: &'a str,
-        object: &'a Value,
+/// The event that says that nothing has happened for a while.
+pub(super) fn bookmark(kind: &Kind, metadata: &Value, form: Form) -> Bytes {
+    let mut out = begin("BOOKMARK");
+    let (name, api_version) = match form {
+        Form::Partial => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+        _ => (kind.name, kind.api_version()),
+    };
+    let object = json!({"kind": name, "apiVersion": api_version, "metadata": metadata});
+    if form == Form::Table {
+        print::bookmark_table(&mut out, kind, &object);
+    } else {
+        print::write_json(&mut out, &object);
     }
-    let mut line = serde_json::to_vec(&Event { r#type: type_, object }).expect("invariant: a JSON value prints");
-    line.push(b'\n');
-    line.into()
+    end(out)
+}
+
+/// The event that ends a watch which cannot go on.
+pub(super) fn failure(error: &ApiError) -> Bytes {
+    let mut out = begin("ERROR");
+    print::write_json(&mut out, &error.status());
+    end(out)
+}
+
+fn begin(type_: &str) -> Vec<u8> {
+    format!("{{\"type\":\"{type_}\",\"object\":").into_bytes()
+}
+
+fn end(mut out: Vec<u8>) -> Bytes {
+    out.extend_from_slice(b"}\n");
+    out.into()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::{
-        super::super::kinds::{Rules, by_rules},
+        super::super::{
+            kinds::{Rules, by_rules},
+            table::IncludeObject,
+        },
         *,
     };
     use crate::store::Derived;
@@ -166,9 +183,7 @@ mod tests {
             (Some("y"), Some("x")),
             (Some("x"), None),
         ];
-        let meant =
-            cases.map(|(old, new)| meaning(&change(old, new), &selection).expect("JSON").map(|(type_, _)| type_));
-        meant.to_vec()
+        cases.map(|(old, new)| meaning(&change(old, new), &selection).expect("JSON")).to_vec()
     }
 
     #[test]
@@ -182,10 +197,9 @@ mod tests {
     #[test]
     fn all_watchers_share_one_line_for_each_form() {
         let (kind, change) = (by_rules(Rules::Lease), change(None, Some("x")));
-        let object = new_object(&change).expect("JSON").expect("an object");
         let get = |form| {
             let look = Look { form, include: IncludeObject::Metadata };
-            line(&change, kind, (Type::Added, object), look).expect("a line")
+            line(&change, kind, Type::Added, look).expect("a line")
         };
         let (one, other, partial) = (get(Form::Json), get(Form::Json), get(Form::Partial));
         assert_eq!(one.as_ptr(), other.as_ptr(), "printed once");
