@@ -1,5 +1,6 @@
-//! Independent programs that our results are compared with: Python with numpy and bcrypt or with the client of
-//! Kubernetes, kubectl, and Prometheus.
+//! Programs of others that tests cannot do without: those that our results are compared with (Python with numpy and
+//! bcrypt or with the client of Kubernetes, kubectl, Prometheus), and tools that people use on our files. What is missing
+//! is told loudly here, and is a failure where `CI=true`: there nothing is skipped.
 
 use std::{
     env,
@@ -14,31 +15,28 @@ const PYTHON: &str = "/usr/bin/python3";
 /// An environment of its own, in the folder of the build.
 const KUBERNETES_PYTHON: &str = "python/bin/python";
 
-/// True when Python can import all of `modules`. With `CI=true` a missing one is a failure; elsewhere the
-/// caller skips its comparison, and this says so.
+/// True when Python can import all of `modules`; see `works` for what happens when it cannot.
 pub fn has_python(modules: &[&str]) -> bool {
     let import = format!("import {}", modules.join(", "));
-    answers(Command::new(PYTHON).args(["-c", &import]), &format!("Python 3 with {}", modules.join(" and ")))
+    works(Command::new(PYTHON).args(["-c", &import]), &format!("Python 3 with {}", modules.join(" and ")))
 }
 
-/// The Python that has the Kubernetes client, which `cargo xtask setup` puts beside the programs; `None`: see
-/// `has_python` for what happens when it is not there.
+/// The Python that has the Kubernetes client, which `cargo xtask setup` puts beside the programs; `None`: see `works` for
+/// what happens when it is not there.
 pub fn kubernetes_python() -> Option<PathBuf> {
     let own = env::current_exe().ok()?;
     let found = own.ancestors().map(|folder| folder.join(KUBERNETES_PYTHON)).find(|python| python.is_file());
     let python = found.unwrap_or_else(|| PYTHON.into());
-    answers(Command::new(&python).args(["-c", "import kubernetes"]), "the Kubernetes client of Python")
-        .then_some(python)
+    works(Command::new(&python).args(["-c", "import kubernetes"]), "the Kubernetes client of Python").then_some(python)
 }
 
-/// True when kubectl is there; see `has_python` for what happens when it is not.
+/// True when kubectl is there; see `works` for what happens when it is not.
 pub fn has_kubectl() -> bool {
-    answers(Command::new("kubectl").args(["version", "--client"]), "kubectl")
+    works(Command::new("kubectl").args(["version", "--client"]), "kubectl")
 }
 
-/// True when Prometheus and promtool are there; see `has_python` for what happens when they are not.
+/// True when Prometheus and promtool are there; see `works` for what happens when they are not.
 pub fn has_prometheus() -> bool {
-    let has = |program: &str| answers(Command::new(program).arg("--version"), program);
     has("prometheus") && has("promtool")
 }
 
@@ -49,12 +47,26 @@ pub fn python(script: &str, arguments: &[&str], folder: &Path) -> Result<String>
     String::from_utf8(output.stdout).context("the reference script printed something else than text")
 }
 
-fn answers(command: &mut Command, what: &str) -> bool {
-    let works = command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
-    let is_ci = env::var("CI").is_ok_and(|value| value == "true");
-    assert!(works || !is_ci, "{what} is missing: `cargo xtask setup` says how to install it");
-    if !works {
-        eprintln!("SKIPPED: {what} is missing: `cargo xtask setup` says how to install it");
-    }
-    works
+/// True when `program` answers to `--version`; see `works` for what happens when it does not.
+pub fn has(program: &str) -> bool {
+    works(Command::new(program).arg("--version"), program)
+}
+
+/// True when the command succeeds, which shows that `what` is there. With `CI=true` it is a failure when it does not;
+/// elsewhere the caller leaves its test out, and this says so.
+pub fn works(command: &mut Command, what: &str) -> bool {
+    let why = match command.stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => return true,
+        Ok(output) => format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()),
+        Err(error) => error.to_string(),
+    };
+    missing(what, &why);
+    false
+}
+
+/// Tells that `what` is missing; with `CI=true` it does not return.
+pub fn missing(what: &str, why: &str) {
+    let told = format!("{what} is missing ({why}): `cargo xtask setup` installs it, or says how");
+    assert!(!env::var("CI").is_ok_and(|value| value == "true"), "{told}");
+    eprintln!("NOT TESTED: {told}");
 }

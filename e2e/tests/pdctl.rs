@@ -145,6 +145,35 @@ async fn a_job_is_suspended_resumed_cancelled_and_run_again() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn failed_subtasks_are_retried_once_what_made_them_fail_is_mended() -> Result<()> {
+    let scenario = Scenario::start(2, 1).await?;
+    let job = "apiVersion: processdistro.dev/v1\nkind: Job\nmetadata: {name: x}\nspec:\n  subtaskTimeout: 100ms\n  \
+               backoffLimitPerIndex: 0\n  task: {name: noop, params: {count: 6, spinMicros: 400000}}\n";
+    scenario.write("x.yaml", job)?;
+    pdctl(&scenario, 0, &["apply", "-f", "x.yaml"])?;
+    pdctl(&scenario, 8, &["wait", "job/x", "--timeout", "60s"])?;
+    holds(&pdctl(&scenario, 1, &["retry", "job/x", "--indexes", "5-7"])?.stderr, &["6-7", "has not failed", "0-5"])?;
+
+    pdctl(&scenario, 0, &["patch", "job/x", "-p", "{spec: {subtaskTimeout: 30s}}"])?;
+    let said = pdctl(&scenario, 8, &["retry", "job/x", "--indexes", "1-2", "--wait", "--timeout", "60s"])?;
+    ensure!(said.stdout.starts_with("job.processdistro.dev/x retries 2 subtasks\n"), "{}", said.stdout);
+    let status = scenario.job("x").await?.status.context("a status")?;
+    let (done, failed) = (status.completed_indexes.to_string(), status.failed_indexes.to_string());
+    ensure!((done.as_str(), failed.as_str()) == ("1-2", "0,3-5"), "done {done}, failed {failed}");
+
+    let said = pdctl(&scenario, 0, &["retry", "job/x", "--failed", "--wait", "--timeout", "60s"])?;
+    ensure!(said.stdout.ends_with("job.processdistro.dev/x complete\n"), "{}", said.stdout);
+    let status = scenario.job("x").await?.status.context("a status")?;
+    ensure!(status.subtasks.succeeded == 6 && status.retried.is_some_and(|retried| retried.round == 2));
+    holds(&pdctl(&scenario, 1, &["retry", "job/x"])?.stderr, &["job/x is complete", "pdctl rerun job/x"])?;
+    holds(
+        &pdctl(&scenario, 0, &["events", "job/x"])?.stdout,
+        &["Retried", "4 failed subtasks are tried again, as round 2 asks"],
+    )?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wait_says_how_it_ended() -> Result<()> {
     let scenario = Scenario::start(1, 1).await?;
     scenario.write("long.yaml", noop("long", 100_000, 20_000))?;

@@ -1,12 +1,14 @@
 //! Tasks in other languages: each example is built by its documented command and run as a Job.
 //!
-//! What a build needs is installed into the scenario's folder by the language's own installer. Where that cannot be
-//! had, the test says so in capitals and does not count as a failure.
+//! What a build needs is installed into the scenario's folder by the language's own installer.
 
 use std::{path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use e2e::Scenario;
+use e2e::{
+    Scenario,
+    reference::{has, missing, works},
+};
 
 const JOB_TIME: Duration = Duration::from_mins(5);
 /// Primes below 20,000, which all three count.
@@ -14,21 +16,6 @@ const PRIMES: &str = "2262\n";
 
 fn example(language: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../wasm_tasks/examples")).join(language)
-}
-
-/// Runs a command; answers whether it succeeded, and says loudly what did not.
-fn works(what: &str, command: &mut Command) -> bool {
-    match command.output() {
-        Ok(output) if output.status.success() => true,
-        Ok(output) => {
-            eprintln!("NOT TESTED: {what}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-            false
-        }
-        Err(error) => {
-            eprintln!("NOT TESTED: {what}: {error}");
-            false
-        }
-    }
 }
 
 /// Builds an example; what cannot be built although its tools are there is a failure.
@@ -58,11 +45,14 @@ async fn run(scenario: &Scenario, language: &str, memory: &str, isolation: &str)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_in_c_runs() -> Result<()> {
     let compilers = ["clang", "clang-19", "clang-16", "clang-14"];
-    let has = |name: &&&str| Command::new(**name).arg("--version").output().is_ok_and(|output| output.status.success());
-    let Some(compiler) = compilers.iter().find(has) else {
-        eprintln!("NOT TESTED: C: there is no clang here; on Debian: apt-get install clang lld");
+    let is_there = |name: &&&str| Command::new(**name).arg("--version").output().is_ok_and(|o| o.status.success());
+    let Some(compiler) = compilers.iter().find(is_there) else {
+        missing("clang", "none of its names answers");
         return Ok(());
     };
+    if !has("wasm-ld") {
+        return Ok(());
+    }
     let scenario = Scenario::start(1, 1).await?;
     let flags = ["--target=wasm32", "-O3", "-msimd128", "-nostdlib", "-Wl,--no-entry", "-Wall", "-Werror"];
     let source = example("c").join("primes.c");
@@ -74,10 +64,10 @@ async fn a_task_in_c_runs() -> Result<()> {
 async fn a_task_in_python_runs() -> Result<()> {
     let scenario = Scenario::start(1, 1).await?;
     let venv = scenario.path("venv");
-    let made = works("Python", Command::new("python3").arg("-m").arg("venv").arg(&venv))
+    let made = works(Command::new("python3").arg("-m").arg("venv").arg(&venv), "Python with venv")
         && works(
-            "Python: componentize-py cannot be installed",
             Command::new(venv.join("bin/pip")).args(["install", "--quiet", "componentize-py==0.25.1"]),
+            "componentize-py from PyPI",
         );
     if !made {
         return Ok(());
@@ -93,10 +83,9 @@ async fn a_task_in_javascript_runs() -> Result<()> {
     let scenario = Scenario::start(1, 1).await?;
     scenario.write("package.json", "{}")?;
     let install = ["install", "--no-audit", "--no-fund", "componentize-qjs@0.4.5"];
-    if !works(
-        "JavaScript: componentize-qjs cannot be installed",
-        Command::new("npm").args(install).current_dir(scenario.folder()),
-    ) {
+    if !has("node")
+        || !works(Command::new("npm").args(install).current_dir(scenario.folder()), "componentize-qjs from npm")
+    {
         return Ok(());
     }
     let script = example("javascript").join("build.mjs");

@@ -224,6 +224,12 @@ async fn prometheus_scrapes_a_live_cluster_and_answers() -> Result<()> {
         ("sum(pd_kubelet_busy_seconds_total)", 0.1),
         ("sum(pd_kubelet_executor_starts_total)", 2.0),
         ("sum(pd_reconciler_plan_seconds_count)", 1.0),
+        ("sum(pd_reconciler_assignment_seconds_count)", 1.0),
+        ("sum(rate(pd_reconciler_finished_subtasks_total{outcome=\"Succeeded\"}[1m]))", 0.1),
+        ("min(pd_kubelet_memory_used_bytes{by=\"machine\"})", 1e6),
+        ("min(pd_kubelet_cpu_used_cores{by=\"machine\"})", 0.001),
+        ("sum(pd_kubelet_cache_requests_total{cache=\"modules\"})", 1.0),
+        ("sum(pd_apiserver_request_duration_seconds_count{verb=\"create\", resource=\"jobs\"})", 1.0),
         ("sum(pd_kubelet_report_seconds_count)", 1.0),
         ("sum(pd_apiserver_store_commits_total{job=\"pd-apiserver\"})", 10.0),
         ("sum(pd_apiserver_store_watchers{job=\"pd-apiserver\"})", 3.0),
@@ -235,8 +241,21 @@ async fn prometheus_scrapes_a_live_cluster_and_answers() -> Result<()> {
         prometheus.until(query, |number| number >= least).await?;
     }
 
-    // Whatever dashboard and rules name is there, and every query of theirs can be answered.
+    // What has not happened yet is a series all the same, so that an alert can wait for it.
     let pages = pages(&mut scenario).await?;
+    for name in [
+        "pd_reconciler_retries_total",
+        "pd_reconciler_steals_total",
+        "pd_reconciler_copied_indexes_total",
+        "pd_reconciler_nodes_lost_total",
+        "pd_reconciler_subtasks",
+        "pd_kubelet_queued_subtasks",
+        "pd_kubelet_executor_kills_total",
+        "pd_apiserver_store_commit_duration_seconds",
+    ] {
+        ensure!(pages.contains(&format!("# TYPE {name} ")), "no component shows {name}");
+    }
+    // Whatever dashboard and rules name is there, and every query of theirs can be answered.
     let there = metric_names(&pages);
     let rules = fs::read_to_string(folder().join("alerts.yml"))?;
     for query in dashboard_queries()?.iter().chain([&rules]) {

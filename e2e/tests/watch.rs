@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Scenario, deadline};
+use e2e::{Scenario, deadline, reference::has};
 use kube::{Api, api::ListParams};
 use schemas::{Job, ManifestSource, condition, manifest_source::conditions};
 
@@ -94,11 +94,19 @@ async fn objects_follow_the_files_whatever_edits_them() -> Result<()> {
     shell(&folder, "mv ../new.yaml a.yaml")?;
     until(&scenario, "mv over the file", &[("a", 3)]).await?;
 
-    shell(
-        &folder,
-        "ex -s -c '%s/priority: 3/priority: 4/' -c 'x' a.yaml || sed -i 's/priority: 3/priority: 4/' a.yaml",
-    )?;
-    until(&scenario, "an editor that saves through another file", &[("a", 4)]).await?;
+    if has("vim") {
+        // In place, with its swap file beside it; then through another file that takes the name.
+        for (backup, from, to) in [("yes", 3, 31), ("no", 31, 32)] {
+            let line = format!(
+                "vim -N -u NONE -es -c 'set backupcopy={backup} writebackup' -c '%s/priority: {from}/priority: {to}/' -c wq \
+                 a.yaml </dev/null"
+            );
+            shell(&folder, &line)?;
+            until(&scenario, &format!("vim with backupcopy={backup}"), &[("a", to)]).await?;
+        }
+    }
+    fs::write(folder.join("a.yaml"), job("a", 4))?;
+    until(&scenario, "a file that is written over", &[("a", 4)]).await?;
 
     shell(&folder, "mkdir deeper && mv a.yaml deeper/renamed.yaml")?;
     fs::write(folder.join("b.yaml"), job("b", 1))?;

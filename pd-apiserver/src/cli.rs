@@ -23,6 +23,9 @@ pub struct Options {
     /// Configuration file, YAML or JSON; read again when it changes, and on SIGHUP
     #[arg(long, env = "PD_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Fill the data folder, which must be absent or empty, from a backup that `pdctl backup` took, and end
+    #[arg(long, value_name = "FILE")]
+    pub restore: Option<PathBuf>,
     /// Single keys of the configuration.
     #[command(flatten)]
     pub settings: SettingFlags,

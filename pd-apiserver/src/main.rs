@@ -1,9 +1,9 @@
 //! `pd-apiserver`: parses the command line and serves until it is told to stop.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{io::IsTerminal, path::Path, process::ExitCode};
 
 use clap::Parser;
-use pd_apiserver::{cli::Options, run};
+use pd_apiserver::{backup, cli::Options, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -17,11 +17,23 @@ async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("PD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
-    if let Err(error) = async { run(options, stop_signal()?).await }.await {
+    let done = match &options.restore {
+        Some(file) => restore(file, &options.data_dir),
+        None => async { run(options, stop_signal()?).await }.await,
+    };
+    if let Err(error) = done {
         tracing::error!(error = format!("{error:#}"), "pd-apiserver failed");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// Makes the data folder from a backup.
+fn restore(file: &Path, folder: &Path) -> anyhow::Result<()> {
+    let backup::Restored { about, objects, artifacts, revision } = backup::restore(file, folder)?;
+    let (cluster, taken, at) = (about.cluster, about.created, about.revision);
+    tracing::info!(%cluster, taken, at, objects, artifacts, revision, folder = %folder.display(), "restored");
+    Ok(())
 }
 
 /// Completes at the first SIGTERM or SIGINT.

@@ -25,6 +25,8 @@ const RESOURCES: &[&str] = &[
     "tasks",
     "assignments",
     "subtasks",
+    "queues",
+    "manifestsources",
     "tokens",
     "namespaces",
     "nodes",

@@ -6,7 +6,8 @@ use std::sync::{
 };
 
 use prometheus_client::{
-    encoding::EncodeLabelSet,
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
@@ -37,6 +38,33 @@ pub(crate) struct CacheLabels {
 }
 
 type FloatCounter = Counter<f64, AtomicU64>;
+
+/// Whose usage it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct UsedByLabel {
+    by: &'static str,
+}
+
+/// What the machine uses, and what of it our executors do: as the Lease carries it.
+#[derive(Debug)]
+struct Machine;
+
+impl Collector for Machine {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let usage = crate::usage::latest();
+        let of = [("machine", usage.machine), ("executors", usage.executors)];
+        let cores = Family::<UsedByLabel, Gauge<f64, AtomicU64>>::default();
+        let memory = Family::<UsedByLabel, Gauge>::default();
+        for (by, usage) in of {
+            cores.get_or_create(&UsedByLabel { by }).set(usage.cpu_millis as f64 / 1000.0);
+            memory.get_or_create(&UsedByLabel { by }).set((usage.memory_kib << 10) as i64);
+        }
+        let help = "Processors in use over the last seconds, by the whole machine and by our executors";
+        cores.encode(encoder.encode_descriptor("cpu_used_cores", help, None, cores.metric_type())?)?;
+        let help = "Memory in use, by the whole machine and by our executors";
+        memory.encode(encoder.encode_descriptor("memory_used", help, Some(&Unit::Bytes), memory.metric_type())?)
+    }
+}
 
 /// One node's part of a gauge that the nodes of a process share.
 #[derive(Debug, Default)]
@@ -171,6 +199,7 @@ impl Metrics {
         );
         r.register("report_failures", "Reports that were not acknowledged", self.report_failures.clone());
         r.register("lease_failures", "Renewals of the Lease that failed", self.lease_failures.clone());
+        r.register_collector(Box::new(Machine));
     }
 }
 
@@ -202,6 +231,8 @@ mod tests {
             "pd_kubelet_slots_busy 0",
             "pd_kubelet_busy_seconds_total 0.5",
             r#"pd_kubelet_cache_requests_total{cache="modules",result="hit"} 1"#,
+            r#"pd_kubelet_cpu_used_cores{by="machine"} "#,
+            r#"pd_kubelet_memory_used_bytes{by="executors"} "#,
         ] {
             assert!(page.contains(line), "{line} is missing in\n{page}");
         }

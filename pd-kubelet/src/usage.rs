@@ -24,12 +24,19 @@ struct Meter {
     usage: NodeUsage,
 }
 
+/// The one of this process.
+static METER: OnceLock<Mutex<Meter>> = OnceLock::new();
+
 /// The newest measurement as the Lease carries it. It may read files: not for the async threads.
 pub(crate) fn text() -> String {
-    static METER: OnceLock<Mutex<Meter>> = OnceLock::new();
     let meter = METER.get_or_init(|| Mutex::new(Meter::new()));
     let usage = meter.lock().unwrap_or_else(PoisonError::into_inner).measure();
     serde_json::to_string(&usage).expect("invariant: numbers print as JSON")
+}
+
+/// What the last Lease carried.
+pub(crate) fn latest() -> NodeUsage {
+    METER.get().map(|meter| meter.lock().unwrap_or_else(PoisonError::into_inner).usage).unwrap_or_default()
 }
 
 impl Meter {

@@ -149,6 +149,7 @@ impl Controller {
         self.metrics.ended_round(started);
         let (succeeded, failed) = self.view.take_finished();
         self.metrics.finished(succeeded, failed);
+        self.metrics.taken_up(&self.view.take_uptakes());
         self.metrics.set_census(self.view.census());
     }
 

@@ -58,6 +58,7 @@ struct Own {
     plan_seconds: Histogram,
     snapshot_seconds: Histogram,
     round_seconds: Histogram,
+    assignment_seconds: Histogram,
     write_seconds: Seconds,
     grants: Counter,
     granted_indexes: Counter,
@@ -117,6 +118,7 @@ impl Metrics {
             plan_seconds: fine_histogram(),
             snapshot_seconds: fine_histogram(),
             round_seconds: coarse_histogram(),
+            assignment_seconds: coarse_histogram(),
             write_seconds: Family::new_with_constructor(coarse_histogram as fn() -> Histogram),
             grants: Counter::default(),
             granted_indexes: Counter::default(),
@@ -167,6 +169,11 @@ impl Metrics {
     /// A plan was carried out and its answers taken in.
     pub(crate) fn ended_round(&self, from: Instant) {
         self.own.round_seconds.observe(from.elapsed().as_secs_f64());
+    }
+
+    /// Nodes have seen what was written for them.
+    pub(crate) fn taken_up(&self, durations: &[Duration]) {
+        durations.iter().for_each(|duration| self.own.assignment_seconds.observe(duration.as_secs_f64()));
     }
 
     pub(crate) fn wrote(&self, kind: &'static str, result: &'static str, took: Duration) {
@@ -229,6 +236,8 @@ impl Own {
         r.register_with_unit("snapshot", "Time to make one plan's snapshot", unit(), self.snapshot_seconds.clone());
         let round = "Time from a plan's snapshot to the answers to its writes";
         r.register_with_unit("round", round, unit(), self.round_seconds.clone());
+        let taken_up = "Time from a write to an Assignment until its node has reported that it knows it";
+        r.register_with_unit("assignment", taken_up, unit(), self.assignment_seconds.clone());
         let write = "Time of one write to the API server, by kind";
         r.register_with_unit("write", write, unit(), self.write_seconds.clone());
         r.register("grants", "Assignments that were given more indexes", self.grants.clone());

@@ -141,7 +141,7 @@ fn path(digest: &Digest) -> String {
 }
 
 /// The first bytes of an error's body; enough for any Status.
-async fn gather<E>(mut body: Pin<Box<dyn futures::Stream<Item = Result<Bytes, E>> + Send + '_>>) -> Vec<u8> {
+pub(crate) async fn gather<E>(mut body: Pin<Box<dyn futures::Stream<Item = Result<Bytes, E>> + Send + '_>>) -> Vec<u8> {
     const STATUS_BYTES_MAX: usize = 64 << 10;
     let mut bytes = Vec::new();
     while let Some(Ok(chunk)) = body.next().await {
@@ -154,7 +154,7 @@ async fn gather<E>(mut body: Pin<Box<dyn futures::Stream<Item = Result<Bytes, E>
 }
 
 /// The server's Status, or one made from the code alone.
-fn refused(doing: String, code: StatusCode, body: &[u8]) -> Error {
+pub(crate) fn refused(doing: String, code: StatusCode, body: &[u8]) -> Error {
     let status = serde_json::from_slice::<Status>(body).ok().filter(|status| !status.message.is_empty());
     let status = status.unwrap_or_else(|| {
         let reason = code.canonical_reason().unwrap_or("unknown error");

@@ -23,6 +23,7 @@ Work:
   suspend      Let a job start nothing more until it is resumed
   resume       Let a suspended job go on
   cancel       End a job for good, and keep it to be looked at
+  retry        Try the failed subtasks of a job again
   rerun        Run the same work again, as a new job
 
 Look:
@@ -55,6 +56,10 @@ Cluster:
   drain        Cordon a node and wait until it has nothing left
   token        Make credentials
   auth         Say who one is, and what one may do
+  server       Install the servers of a cluster on this machine
+  join         Make this machine a node of a cluster
+  backup       Write the whole cluster into a file
+  restore      Make a server's data folder from such a file
   certs        List the certificates in play, and how long they live
   config       Look at the kubeconfig and the servers' configuration
   doctor       Look for what most often is wrong
@@ -125,6 +130,8 @@ pub(crate) enum Verb {
     Resume(verbs::suspend::Resume),
     /// End a job for good, and keep it to be looked at
     Cancel(verbs::suspend::Cancel),
+    /// Try the failed subtasks of a job again, in the job itself
+    Retry(verbs::retry::Args),
     /// Run the same work again, as a new job
     Rerun(verbs::rerun::Args),
     /// List objects, or print some of them
@@ -173,6 +180,14 @@ pub(crate) enum Verb {
     Token(verbs::token::Args),
     /// Say who one is, and what one may do
     Auth(verbs::auth::Args),
+    /// Install the servers of a cluster on this machine
+    Server(verbs::install::server::Args),
+    /// Make this machine a node of a cluster
+    Join(verbs::install::join::Args),
+    /// Write the whole cluster into a file, while it runs
+    Backup(verbs::backup::Args),
+    /// Make a server's data folder from a backup
+    Restore(verbs::restore::Args),
     /// List the certificates in play, and how long they live
     Certs(verbs::certs::Args),
     /// Look at the kubeconfig, choose a context, check the servers' configuration

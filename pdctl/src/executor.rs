@@ -2,14 +2,14 @@
 //! stands beside it, or on the path.
 
 use std::{
-    env,
     ffi::OsStr,
-    io,
-    path::PathBuf,
     process::{Command, ExitStatus},
 };
 
-use crate::errors::{Error, Result};
+use crate::{
+    errors::{Error, Result},
+    programs,
+};
 
 const PROGRAM: &str = "pd-executor";
 
@@ -20,20 +20,12 @@ pub(crate) const REFUSED: i32 = 1;
 
 /// A command line of it.
 pub(crate) fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-    let mut command = Command::new(beside_us().unwrap_or_else(|| PathBuf::from(PROGRAM)));
-    command.args(arguments);
-    command
+    programs::command(PROGRAM, arguments)
 }
 
 /// Runs it with our own stdin, stdout and stderr.
-pub(crate) fn run(mut command: Command) -> Result<ExitStatus> {
-    command.status().map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => Error::Invalid {
-            message: format!("`{PROGRAM}`, which runs components, is neither beside pdctl nor on the path"),
-            hint: Some("install the package that pdctl came with, or put its folder on $PATH".to_owned()),
-        },
-        _ => Error::File { doing: "start", path: PROGRAM.into(), source },
-    })
+pub(crate) fn run(command: Command) -> Result<ExitStatus> {
+    programs::run(PROGRAM, "runs components", command)
 }
 
 /// As an error with an exit code of pdctl's; `refused` is the one for what the component itself did.
@@ -44,9 +36,4 @@ pub(crate) fn settle(status: ExitStatus, refused: u8) -> Result<()> {
         Some(_) => Err(Error::Program { program: PROGRAM.to_owned(), code: 1 }),
         None => Err(Error::invalid(format!("`{PROGRAM}` was killed: {status}"))),
     }
-}
-
-fn beside_us() -> Option<PathBuf> {
-    let program = env::current_exe().ok()?.parent()?.join(PROGRAM);
-    program.is_file().then_some(program)
 }

@@ -67,6 +67,9 @@ pub(crate) fn judge(goal: &Goal, is_job: bool, object: Option<&DynamicObject>, u
     let Some(object) = object.filter(|object| uid.is_none_or(|uid| object.metadata.uid.as_deref() == Some(uid))) else {
         return Some(End::Deleted);
     };
+    if is_job && is_reopening(object) {
+        return None;
+    }
     let status = status_of(object);
     let is_complete = condition::is_true(&status.conditions, conditions::COMPLETE);
     let failed = status.conditions.iter().find(|c| c.type_ == conditions::FAILED && c.status == "True");
@@ -90,6 +93,13 @@ pub(crate) fn judge(goal: &Goal, is_job: bool, object: Option<&DynamicObject>, u
             }
         }
     }
+}
+
+/// True when somebody has asked that failed indexes of a Job are tried again, and its status does not know it yet: that
+/// it has failed is no news.
+fn is_reopening(object: &DynamicObject) -> bool {
+    let round = |path: &str| object.data.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or(0);
+    round("/spec/retry/round") > round("/status/retried/round")
 }
 
 fn because(condition: &schemas::Condition) -> String {
@@ -362,6 +372,16 @@ mod tests {
         let Some(End::Failed(why)) = judge(Some(&job(condition("Failed", 2)))) else { panic!("failed") };
         assert_eq!(why, "Because: of it");
         assert!(matches!(judge(None), Some(End::Deleted)));
+    }
+
+    #[test]
+    fn a_failure_that_is_being_retried_is_no_end() {
+        let mut failed = job(condition("Failed", 2));
+        failed.data["spec"] = json!({"retry": {"round": 2}});
+        failed.data["status"]["retried"] = json!({"round": 1});
+        assert!(judge(&Goal::Terminal, true, Some(&failed), Some("u1")).is_none());
+        failed.data["status"]["retried"] = json!({"round": 2});
+        assert!(matches!(judge(&Goal::Terminal, true, Some(&failed), Some("u1")), Some(End::Failed(_))));
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod kinds;
 mod manifests;
 mod output;
 mod params;
+mod platform;
+mod programs;
 mod progress;
 mod screen;
 mod suggest;

@@ -205,6 +205,8 @@ fn every_verb_says_when_there_is_no_server() {
         &["resume", "x"],
         &["cancel", "job/x"],
         &["rerun", "job/x"],
+        &["retry", "job/x", "--indexes", "1-3,7"],
+        &["backup", "cluster.tar"],
         &["logs", "job/x", "-f"],
         &["results", "job/x", "--index", "3"],
         &["create", "-f", "job.yaml"],
@@ -255,12 +257,76 @@ fn wrong_usage_of_the_verbs_is_two() {
         &["replay", "job/x"],
         &["events", "jobs"],
         &["suspend"],
+        &["retry", "job/x", "--failed", "--indexes", "1"],
+        &["retry", "job/x", "--indexes", "3-1"],
+        &["retry", "job/x", "--timeout", "5s"],
+        &["backup"],
+        &["restore", "cluster.tar"],
+        &["join", "10.0.0.1:6443", "--ca-hash", "sha256:0", "--token", "a.b"],
+        &["join", "10.0.0.1"],
+        &["server", "install", "--listen", "here"],
+        &["config", "view", "--raw", "--show-origin"],
         &["validate"],
         &["init"],
     ] {
         let arguments = [arguments, &["--kubeconfig", "kc"]].concat();
         let (code, stdout, stderr) = run(folder.path(), &arguments);
         assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn the_servers_configuration_says_who_says_what() {
+    let folder = folder_with(&[("pd.yaml", "controller:\n  max_nodes: 7\n")]);
+    let arguments = ["config", "view", "--config", "pd.yaml", "--show-origin"];
+    let output = pdctl(folder.path()).args(arguments).env("PD_MAX_RETRIES", "9").output().expect("it runs");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    let row = |key: &str| -> Vec<String> {
+        let line = stdout.lines().find(|line| line.starts_with(key)).unwrap_or_default();
+        line.split_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(row("controller.max_nodes")[1], "7");
+    assert!(row("controller.max_nodes")[2..].join(" ").contains("pd.yaml"), "{stdout}");
+    assert_eq!(row("performance.max_retries")[1], "9");
+    assert!(row("performance.max_retries")[2..].join(" ").contains("PD_MAX_RETRIES"), "{stdout}");
+    assert!(row("controller.port")[2..].join(" ").contains("default"), "{stdout}");
+    let (code, plain, _) = run(folder.path(), &["config", "view", "--config", "pd.yaml"]);
+    assert!(code == 0 && plain.contains("controller.max_nodes") && !plain.contains("pd.yaml"), "{plain}");
+}
+
+#[test]
+fn a_machine_that_joins_keeps_its_token_to_itself() {
+    let folder = folder_with(&[("join.token", "join-x.0123456789\n"), ("empty", "\n")]);
+    let hash = format!("sha256:{}", "a".repeat(64));
+    let arguments = ["join", "10.0.0.1:6443", "--ca-hash", &hash, "--token-file", "join.token", "--name", "attic"];
+    let (code, stdout, stderr) = run(folder.path(), &[&arguments[..], &["--dry-run"]].concat());
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("  PD_SERVER=https://10.0.0.1:6443\n") && stdout.contains("  PD_NAME=attic\n"), "{stdout}");
+    assert!(!stdout.contains("0123456789") && stdout.contains("join.token (mode 600)"), "{stdout}");
+    let (code, stdout, _) = run(folder.path(), &[&arguments[..], &["--root", "machine"]].concat());
+    assert_eq!((code, stdout.as_str()), (0, ""));
+    let token = fs::read_to_string(folder.path().join("machine/etc/processdistro/join.token")).expect("the token");
+    assert_eq!(token, "join-x.0123456789\n");
+    let wrong = ["join", "10.0.0.1:6443", "--ca-hash", &hash, "--token-file", "empty", "--dry-run"];
+    let (code, _, stderr) = run(folder.path(), &wrong);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("empty: a join token is ID.SECRET"), "{stderr}");
+}
+
+#[test]
+fn a_server_s_installation_can_be_looked_at_before() {
+    let folder = folder_with(&[]);
+    let arguments = ["server", "install", "--listen", "10.0.0.1:6443", "--dry-run"];
+    let (code, stdout, stderr) = run(folder.path(), &arguments);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    for part in [
+        "write /etc/processdistro/config.yaml (mode 644, unless it is there)",
+        "write /etc/systemd/system/pd-apiserver.service (mode 644)",
+        "  PD_LISTEN=10.0.0.1:6443",
+        "run systemctl enable --now pd-apiserver.service pd-reconciler.service",
+    ] {
+        assert!(stdout.contains(part), "{part} is not in\n{stdout}");
     }
 }
 

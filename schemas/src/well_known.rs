@@ -47,3 +47,5 @@ pub mod groups {
 
 /// Path under which artifacts are stored and fetched: `/artifacts/v1/sha256:<64 hex digits>`.
 pub const ARTIFACTS_PATH: &str = "/artifacts/v1";
+/// Path under which an admin fetches a backup of the whole cluster, as a tar file.
+pub const BACKUP_PATH: &str = "/backup/v1";

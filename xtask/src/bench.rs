@@ -16,8 +16,9 @@ pub(crate) struct Options {
     /// end, beside a bare wasmtime loop. `store`: durable writes a second through the API server, beside etcd. `api`:
     /// what requests of each kind cost, and idle watchers. `exec`: what the sandbox costs, no-op and kernels, over the
     /// bare loop and native libraries. `scale`: a thousand hollow nodes and a million subtasks. `peers`: the same jobs on
-    /// Dask.distributed, Ray, Python's pool and xargs.
-    #[arg(value_parser = ["latency", "throughput", "exec", "peers", "store", "api", "scale"])]
+    /// Dask.distributed, Ray, Python's pool and xargs. `watch`: from a file's save to its object's being applied.
+    /// `client`: what a person waits for at the command line.
+    #[arg(value_parser = ["latency", "throughput", "exec", "peers", "store", "api", "scale", "watch", "client"])]
     name: String,
     /// Passed on to the benchmark.
     #[arg(last = true)]

@@ -1,12 +1,14 @@
-//! `cargo xtask`: set-up, build, demo, tests, benchmarks and simulations.
+//! `cargo xtask`: set-up, build, demo, tests, packages, benchmarks and simulations.
 
 mod bench;
 mod build;
 mod check;
 mod command;
 mod demo;
+mod package;
 mod setup;
 mod sim;
+mod targets;
 mod test;
 
 use anyhow::Result;
@@ -26,6 +28,10 @@ enum Verb {
     Test,
     /// Check formatting, lints and docs.
     Check,
+    /// Check that what runs on other systems compiles for them.
+    CheckTargets(targets::Options),
+    /// Make what people install: a Debian package, or static programs.
+    Package(package::Options),
     /// Measure.
     Bench(bench::Options),
     /// Simulate whole clusters around the real plan: random faults, or the comparison with other policies.
@@ -39,6 +45,8 @@ fn main() -> Result<()> {
         Verb::Demo(options) => demo::run(&options),
         Verb::Test => test::run(),
         Verb::Check => check::run(),
+        Verb::CheckTargets(options) => targets::run(&options),
+        Verb::Package(options) => package::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Sim(options) => sim::run(&options),
     }

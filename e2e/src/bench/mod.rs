@@ -2,6 +2,7 @@
 
 mod alone;
 mod api;
+mod client;
 mod etcd;
 mod exec;
 mod latency;
@@ -11,6 +12,7 @@ mod reopen;
 mod scale;
 mod store;
 mod throughput;
+mod watch;
 mod wire;
 
 use std::time::Duration;
@@ -52,6 +54,10 @@ enum Bench {
     Scale(scale::Options),
     /// What requests of each kind cost, and idle watchers.
     Api(api::Options),
+    /// From a file's save to its object's being applied, by `pdctl watch`.
+    Watch(watch::Options),
+    /// What a person waits for at the command line.
+    Client(client::Options),
 }
 
 /// Runs one and prints its table.
@@ -64,6 +70,8 @@ pub async fn run(options: Options) -> Result<()> {
         Bench::Store(options) => store::run(options).await,
         Bench::Scale(options) => scale::run(options).await,
         Bench::Api(options) => api::run(options).await,
+        Bench::Watch(options) => watch::run(options).await,
+        Bench::Client(options) => client::run(options).await,
     }
 }
 

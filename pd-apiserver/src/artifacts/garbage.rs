@@ -93,7 +93,7 @@ fn references(store: &dyn Store) -> Result<HashSet<Digest>, StoreError> {
 }
 
 /// Every `sha256:<64 hex digits>` in `bytes`.
-pub(super) fn digests_in(bytes: &[u8]) -> impl Iterator<Item = Digest> + '_ {
+pub(crate) fn digests_in(bytes: &[u8]) -> impl Iterator<Item = Digest> + '_ {
     const NAME: &[u8] = b"sha256:";
     let mut rest = bytes;
     std::iter::from_fn(move || {

@@ -1,7 +1,7 @@
 //! Lanes: how much of the server each kind of client can hold, so that none can starve another.
 //!
-//! In: requests with an `Identity`. Out: the same requests, or 429 when their lane stays full. Watches, followed logs
-//! and artifacts last as long as they last and are bounded elsewhere.
+//! In: requests with an `Identity`. Out: the same requests, or 429 when their lane stays full. Watches, followed logs,
+//! artifacts and backups last as long as they last and are bounded elsewhere.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{Method, Uri};
-use schemas::well_known::{ARTIFACTS_PATH, groups};
+use schemas::well_known::{ARTIFACTS_PATH, BACKUP_PATH, groups};
 use tokio::sync::Semaphore;
 
 use crate::{api::ApiError, auth::Identity};
@@ -69,6 +69,7 @@ pub(super) async fn limit(lanes: &Lanes, request: Request, next: impl AsyncFnOnc
 fn is_long(uri: &Uri) -> bool {
     let mut pairs = uri.query().unwrap_or_default().split('&');
     uri.path().starts_with(ARTIFACTS_PATH)
+        || uri.path() == BACKUP_PATH
         || pairs.any(|pair| matches!(pair, "watch" | "watch=1" | "watch=true" | "follow=1" | "follow=true"))
 }
 
@@ -93,7 +94,7 @@ mod tests {
     fn what_lasts_is_not_counted() {
         let lasts = |uri: &str| is_long(&uri.parse().expect("a URI"));
         assert!(lasts("/api/v1/nodes?&watch=true") && lasts("/api/v1/namespaces/d/pods/x/log?follow=true"));
-        assert!(lasts("/artifacts/v1/sha256:00"));
+        assert!(lasts("/artifacts/v1/sha256:00") && lasts("/backup/v1"));
         assert!(!lasts("/api/v1/nodes?watch=false") && !lasts("/api/v1/nodes"));
     }
 }

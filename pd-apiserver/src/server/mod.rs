@@ -38,6 +38,7 @@ use crate::{
     api::{self, ApiState},
     artifacts::{self, ArtifactStore, grants::NodeGrants, http::ArtifactState},
     auth::tokens::Tokens,
+    backup::{self, BackupState},
     cli::Options,
     metrics::Metrics,
     pki::{self, Authority},
@@ -96,7 +97,7 @@ impl Server {
         write_client_files(folder, &state.authority, address)?;
 
         let front = Arc::new(Front {
-            others: others(&state, &metrics),
+            others: others(&state, &metrics, folder),
             api: Arc::clone(&state),
             tokens: Tokens::new(Arc::clone(&state.store)),
             lanes: Lanes::default(),
@@ -153,7 +154,7 @@ fn refuse_open_plain(configuration: &Configuration, listen: SocketAddr) -> anyho
 }
 
 /// What is served beside the Kubernetes API.
-fn others(state: &Arc<ApiState>, metrics: &Arc<Metrics>) -> Router {
+fn others(state: &Arc<ApiState>, metrics: &Arc<Metrics>, folder: &Path) -> Router {
     let grants = Arc::new(NodeGrants::new(Arc::clone(&state.store)));
     let artifact_state = ArtifactState { artifacts: Arc::clone(&state.artifacts), grants };
     let health_state = HealthState {
@@ -161,9 +162,12 @@ fn others(state: &Arc<ApiState>, metrics: &Arc<Metrics>) -> Router {
         authority: Arc::clone(&state.authority),
         metrics: Arc::clone(metrics),
     };
+    let (store, artifacts) = (Arc::clone(&state.store), Arc::clone(&state.artifacts));
+    let backup_state = BackupState { store, artifacts, folder: folder.to_owned() };
     let state = Arc::clone(state);
     artifacts::http::router(artifact_state)
         .merge(health::router(health_state))
+        .merge(backup::router(backup_state))
         .fallback(move |request| api::serve(Arc::clone(&state), request))
 }
 

@@ -31,6 +31,7 @@ fn options(folder: &Path) -> Options {
         listen: Some((Ipv4Addr::LOCALHOST, 0).into()),
         san: vec!["control.example".to_owned()],
         config: None,
+        restore: None,
         settings: SettingFlags::default(),
     }
 }

@@ -160,19 +160,25 @@ pub(super) fn in_memory() -> Result<Database, OpenError> {
 }
 
 fn create(path: &Path) -> Result<(), OpenError> {
+    let (database, temporary) = create_unfinished(path, Uuid::new_v4())?;
+    database.close().map_err(refused(&temporary))?;
+    File::open(&temporary).and_then(|file| file.sync_all()).map_err(failed("sync", &temporary))?;
+    fs::rename(&temporary, path).map_err(failed("rename", &temporary))?;
+    sync_folder_of(path)
+}
+
+/// An empty store under the temporary name of the one at `path`.
+pub(super) fn create_unfinished(path: &Path, cluster: Uuid) -> Result<(Database, PathBuf), OpenError> {
     let temporary = path.with_extension("redb.new");
     if exists(&temporary)? {
         fs::remove_file(&temporary).map_err(failed("remove the unfinished", &temporary))?;
     }
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
-    let file = options.open(&temporary).map_err(failed("create", &temporary))?;
+    drop(options.open(&temporary).map_err(failed("create", &temporary))?);
     let database = Builder::new().set_cache_size(CACHE_BYTES).create(&temporary).map_err(refused(&temporary))?;
-    initialise(&database, Uuid::new_v4()).map_err(refused(&temporary))?;
-    database.close().map_err(refused(&temporary))?;
-    file.sync_all().map_err(failed("sync", &temporary))?;
-    fs::rename(&temporary, path).map_err(failed("rename", &temporary))?;
-    sync_folder_of(path)
+    initialise(&database, cluster).map_err(refused(&temporary))?;
+    Ok((database, temporary))
 }
 
 pub(super) fn initialise(database: &Database, cluster: Uuid) -> Result<(), redb::Error> {
@@ -240,6 +246,11 @@ fn check_marker(path: &Path, cluster: Uuid) -> Result<(), OpenError> {
     Err(OpenError::OtherCluster { store: path.to_owned(), expected: expected.trim().to_owned(), found })
 }
 
+/// Says that the folder of the store at `path` has had one, of `cluster`.
+pub(super) fn write_marker_of(path: &Path, cluster: Uuid) -> Result<(), OpenError> {
+    write_marker(&path.with_file_name(MARKER), &cluster.to_string())
+}
+
 fn write_marker(marker: &Path, cluster: &str) -> Result<(), OpenError> {
     let temporary = marker.with_extension("new");
     let write = || {
@@ -266,7 +277,7 @@ pub(super) fn failed(attempt: &'static str, path: &Path) -> impl Fn(io::Error) -
     move |source| OpenError::File { attempt, path: path.clone(), source }
 }
 
-fn refused<E: Into<redb::Error>>(path: &Path) -> impl Fn(E) -> OpenError {
+pub(super) fn refused<E: Into<redb::Error>>(path: &Path) -> impl Fn(E) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::Database { path: path.clone(), source: Box::new(source.into()) }
 }

@@ -9,6 +9,7 @@ mod derived;
 mod envelope;
 mod file;
 mod hub;
+pub mod import;
 mod journal;
 mod queue;
 pub mod redb_store;
@@ -149,6 +150,14 @@ pub enum StoreError {
     Unavailable(String),
 }
 
+/// One state of a store. It stays as it is for as long as it is held, and costs the pages that have been replaced since.
+pub trait View: Send + Sync {
+    /// The newest revision in it.
+    fn revision(&self) -> u64;
+    /// A page of the records whose key starts with `prefix`; the page's own revision says nothing here.
+    fn list(&self, prefix: &str, page: &Page) -> Result<Listing, StoreError>;
+}
+
 /// Revisioned key-value operations. Reads are snapshots and never wait for writes; an acknowledged
 /// transaction is on disk.
 pub trait Store: Send + Sync + 'static {
@@ -161,6 +170,8 @@ pub trait Store: Send + Sync + 'static {
     /// All or none of `writes`; answers the revision once it is durable. When nothing would change, answers the
     /// newest revision among the records as they stand.
     fn commit(&self, writes: Vec<Write>) -> BoxFuture<'static, Result<u64, StoreError>>;
+    /// The newest state, to be read for as long as it takes.
+    fn view(&self) -> Result<Arc<dyn View>, StoreError>;
     /// Changes under `prefix` after revision `after`.
     fn watch(&self, prefix: &str, after: u64) -> Result<Changes, StoreError>;
     /// `Err` with the reason while the store takes no writes.

@@ -15,7 +15,7 @@ use redb::Database;
 use tokio::sync::oneshot;
 
 use super::{
-    Change, Changes, Listing, Page, Record, Store, StoreError, Write,
+    Change, Changes, Listing, Page, Record, Store, StoreError, View, Write,
     file::{self, Opened},
     hub::Hub,
     queue::{Queue, Request},
@@ -190,6 +190,10 @@ impl Store for RedbStore {
             let gone = |_| StoreError::Unavailable("the store's writer has ended".to_owned());
             answered.await.map_err(gone)?
         })
+    }
+
+    fn view(&self) -> Result<Arc<dyn View>, StoreError> {
+        Ok(self.shared.current()?)
     }
 
     fn watch(&self, prefix: &str, after: u64) -> Result<Changes, StoreError> {

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::{Change, Derived, Listing, Page, REMAINING_COUNTED_MAX, Record, StoreError, envelope};
+use super::{Change, Derived, Listing, Page, REMAINING_COUNTED_MAX, Record, StoreError, View, envelope};
 
 /// Objects by key, as envelopes.
 pub(super) const OBJECTS: TableDefinition<&str, &[u8]> = TableDefinition::new("objects");
@@ -143,6 +143,16 @@ impl Snapshot {
             }
             Ok((self.compacted, changes))
         })
+    }
+}
+
+impl View for Snapshot {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn list(&self, prefix: &str, page: &Page) -> Result<Listing, StoreError> {
+        Self::list(self, prefix, page)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One report on the wire: the artifacts first, then the status that names them.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::{Api, api::PostParams};
@@ -27,8 +27,12 @@ pub(super) enum PublishError {
     Gone,
     #[error("the Assignment is for another registration of this node")]
     Fenced,
-    #[error("the server lacks artifacts that it once had: {0}")]
-    Unknown(String),
+    #[error("the server lacks artifacts that it once had: {reason}")]
+    Unknown {
+        /// Those that it named; none: it may be any of them.
+        missing: BTreeSet<Digest>,
+        reason: String,
+    },
 }
 
 /// An artifact to upload.
@@ -80,7 +84,10 @@ async fn write(api: &Api<Assignment>, object: &mut Assignment) -> Result<Assignm
         match error.code() {
             Some(409) => reread(api, &name, object).await?,
             Some(404) => return Err(PublishError::Gone),
-            Some(422) => return Err(PublishError::Unknown(crate::chain(&error))),
+            Some(422) => {
+                let reason = crate::chain(&error);
+                return Err(PublishError::Unknown { missing: digests_in(&reason), reason });
+            }
             _ => return Err(error.into()),
         }
     }
@@ -89,6 +96,13 @@ async fn write(api: &Api<Assignment>, object: &mut Assignment) -> Result<Assignm
         what: "write an Assignment's status over concurrent changes",
         after: std::time::Duration::ZERO,
     }))
+}
+
+/// The digests that an error names.
+fn digests_in(text: &str) -> BTreeSet<Digest> {
+    const DIGEST_CHARS: usize = "sha256:".len() + 64;
+    let named = text.match_indices("sha256:").filter_map(|(at, _)| text.get(at..at + DIGEST_CHARS)?.parse().ok());
+    named.collect()
 }
 
 /// Goes on from what the server has now, if it is still the Assignment that we know.
@@ -104,4 +118,17 @@ async fn reread(api: &Api<Assignment>, name: &str, object: &mut Assignment) -> R
     object.metadata = found.metadata;
     object.spec = found.spec;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digests_that_a_refusal_names_are_found() {
+        let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+        let reason = format!("status.segments: Not found: \"{one}\": upload it, Not found: \"{two}\" and sha256:short");
+        assert_eq!(digests_in(&reason), BTreeSet::from([one, two]));
+        assert!(digests_in("something else is wrong").is_empty());
+    }
 }

@@ -5,6 +5,7 @@
 mod spooling;
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -324,7 +325,7 @@ impl Reporter {
         match error {
             // The watch will say so too; until then there is nobody to report to.
             PublishError::Gone | PublishError::Fenced => self.fenced = true,
-            PublishError::Unknown(_) => self.forget_uploads(),
+            PublishError::Unknown { missing, .. } => self.forget_uploads(&missing),
             PublishError::Artifact(_) | PublishError::Status(_) => {}
         }
         self.changed_at.get_or_insert_with(Instant::now);
@@ -341,17 +342,22 @@ impl Reporter {
         }
     }
 
-    /// Everything is uploaded again; what is not on this disk is lost and has to be computed again.
-    fn forget_uploads(&mut self) {
-        for blob in self.ledger.blobs.values_mut() {
+    /// What the server lacks is uploaded again; of that, what is not on this disk is lost and has to be computed again.
+    /// It may lack any of it when it names nothing.
+    fn forget_uploads(&mut self, missing: &BTreeSet<Digest>) {
+        let is_missing = |digest: &Digest| missing.is_empty() || missing.contains(digest);
+        for (_, blob) in self.ledger.blobs.iter_mut().filter(|(digest, _)| is_missing(digest)) {
             blob.uploaded = false;
         }
         let dir = self.dir.clone();
         let mut lost = self.ledger.drop_damaged(|digest| dir.blob(digest).exists());
         // Segments of an earlier life have no blob here at all.
         let blobs = &self.ledger.blobs;
-        self.ledger.segments.retain(|segment| {
-            let keep = blobs.contains_key(&segment.digest);
+        self.ledger.segments.retain_mut(|segment| {
+            let keep = blobs.contains_key(&segment.digest) || !is_missing(&segment.digest);
+            if segment.logs.is_some_and(|logs| is_missing(&logs) && !blobs.contains_key(&logs)) {
+                segment.logs = None;
+            }
             if !keep {
                 lost |= &segment.indexes;
             }

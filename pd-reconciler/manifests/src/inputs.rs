@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -13,13 +12,14 @@ use schemas::{Digest, manifest::LocalInput, manifest_source::FileProblem};
 
 use crate::{
     desired::{Desired, ObjectId, Wanted, problem},
+    platform,
     upload::{self, Hashed},
 };
 
 /// What a file looked like when it was hashed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Look {
-    inode: u64,
+    identity: (u64, u64),
     size: u64,
     modified: Option<SystemTime>,
 }
@@ -94,7 +94,7 @@ impl Inputs {
 
 fn look(path: &Path) -> std::io::Result<Look> {
     let metadata = fs::metadata(path)?;
-    Ok(Look { inode: metadata.ino(), size: metadata.size(), modified: metadata.modified().ok() })
+    Ok(Look { identity: platform::identity(&metadata), size: metadata.len(), modified: metadata.modified().ok() })
 }
 
 /// The file that an input means: relative to its manifest's folder, inside the watched one.

@@ -13,6 +13,7 @@ pub mod desired;
 pub mod folder;
 mod inputs;
 mod notices;
+mod platform;
 mod record;
 mod source;
 pub mod steps;
@@ -99,7 +100,7 @@ pub fn source_name(folder: &Path, host: &str) -> String {
 
 /// The name of this machine, for people.
 pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    platform::host_name()
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! reading. Where the system tells us nothing, the rescan is all there is, and we say so.
 
 use std::{
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -13,6 +12,8 @@ use tokio::{
     sync::Notify,
     time::{Instant, timeout, timeout_at},
 };
+
+use crate::platform;
 
 /// Quiet after a hint before the folder is read: an editor's write, rename and chmod come within a few
 /// milliseconds of each other.
@@ -25,7 +26,7 @@ pub(crate) struct Notices {
     root: PathBuf,
     hint: Arc<Notify>,
     watcher: Option<RecommendedWatcher>,
-    /// Device and inode of the folder that is watched: another one may stand under its name now.
+    /// Identity of the folder that is watched: another one may stand under its name now.
     watched: Option<(u64, u64)>,
     /// Why nothing tells of changes.
     why_not: Option<String>,
@@ -39,7 +40,7 @@ impl Notices {
 
     /// Watches the folder that stands under the name now, if it does not yet.
     pub(crate) fn renew(&mut self) {
-        let now = std::fs::metadata(&self.root).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        let now = std::fs::metadata(&self.root).ok().map(|metadata| platform::identity(&metadata));
         if now == self.watched && (self.watcher.is_some() || self.why_not.is_some()) {
             return;
         }

@@ -11,6 +11,7 @@ use crate::{
     action::Plan,
     job::{Stage, Work},
     policy::Policy,
+    retry,
     snapshot::Cohort,
     time::after,
 };
@@ -33,7 +34,13 @@ pub(crate) fn release(work: &mut Work<'_>, now: Timestamp, policy: &Policy, plan
     }
     let base = work.job.spec.retry_delay.0;
     for cohort in &work.memory.failed {
-        for interval in cohort.indexes.ranges() {
+        let delayed = retry::counting(work.job, cohort.attempt, &cohort.indexes);
+        // Somebody who asks for a retry does not want to wait for it.
+        let asked_for = &cohort.indexes - &delayed;
+        if !asked_for.is_empty() {
+            *due.entry(cohort.attempt + 1).or_default() |= &asked_for;
+        }
+        for interval in delayed.ranges() {
             let delay = delay(base, cohort.attempt, work.uid(), *interval.start(), policy.retry_delay_max);
             let at = after(cohort.seen, delay);
             if at <= now {

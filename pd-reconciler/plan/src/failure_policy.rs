@@ -9,7 +9,7 @@ use schemas::{
 
 use crate::{
     job::{Draft, Verdict, Work},
-    verdict,
+    retry, verdict,
 };
 
 /// What a rule says of an outcome; none: no rule does.
@@ -27,7 +27,12 @@ pub(crate) fn hopeless(job: &Job, drafts: &[Draft<'_>]) -> IndexSet {
         None => !failure.outcome.is_retryable(),
     };
     let failures = drafts.iter().filter_map(Draft::status).flat_map(|status| &status.failures);
-    failures.filter(is_hopeless).flat_map(|failure| failure.indexes.ranges()).collect()
+    union(job, failures.filter(is_hopeless))
+}
+
+/// The indexes of those failures that count.
+fn union<'a>(job: &Job, failures: impl Iterator<Item = &'a Failure>) -> IndexSet {
+    failures.fold(IndexSet::new(), |all, failure| &all | &retry::counting(job, failure.attempt, &failure.indexes))
 }
 
 /// The verdict of the first failure that a rule lets fail the whole job.
@@ -38,7 +43,7 @@ pub(crate) fn fails_job(work: &Work<'_>) -> Option<Verdict> {
     }
     let failures = work.drafts.iter().filter_map(Draft::status).flat_map(|status| &status.failures);
     let ends = |failure: &&Failure| action(work.job, failure.outcome) == Some(FailureAction::FailJob);
-    let ending: IndexSet = failures.filter(ends).flat_map(|failure| failure.indexes.ranges()).collect();
+    let ending = union(work.job, failures.filter(ends));
     let ending = &(&ending & &work.fold.all) - &work.fold.done;
     (!ending.is_empty()).then(|| Verdict {
         reason: "FailurePolicy".into(),

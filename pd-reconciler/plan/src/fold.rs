@@ -12,6 +12,7 @@ use crate::{
     agreement, failure_policy,
     job::{Draft, Stage, Work},
     nodes::State,
+    retry,
     verify::{self, Verify},
 };
 
@@ -64,7 +65,6 @@ fn fold(work: &mut Work<'_>, layout: Option<&Layout>) {
     let delivered =
         accept(&mut work.drafts, &taken_over.map_or_else(IndexSet::new, |outputs| &outputs.indexes() & &all));
     let outstanding = claim(&mut work.drafts, &all, &delivered, work.verify.as_ref());
-    let limit = work.job.spec.backoff_limit_per_index;
     let permanent = failure_policy::hopeless(work.job, &work.drafts);
     let verify = work.verify.as_ref();
     let mut found = found(&work.drafts, layout, verify.filter(|verify| verify.is_strict).map_or(1, |v| v.agree));
@@ -80,8 +80,7 @@ fn fold(work: &mut Work<'_>, layout: Option<&Layout>) {
         let here = &failed & &unowned;
         unowned -= &here;
         fold.retries += u64::from(attempt.saturating_sub(1)) * here.count();
-        let is_last = attempt > limit;
-        let hopeless = if is_last { here.clone() } else { &here & &permanent };
+        let hopeless = &retry::exhausted(work.job, attempt, &here) | &(&here & &permanent);
         fold.failed |= &hopeless;
         let waiting = &here - &hopeless;
         if !waiting.is_empty() {

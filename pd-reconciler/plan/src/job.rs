@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use schemas::{
     Assignment, AssignmentSpec, Digest, IndexSet, Job,
     assignment::{Grant, JobRef, MergeOrder, MergeReport, PlanReport, Work as WorkSpec},
@@ -18,7 +19,7 @@ use crate::{
     nodes::{Node, Nodes, State},
     queues, quorum,
     rates::Rate,
-    rerun,
+    rerun, retry,
     snapshot::{JobFacts, Memory, QueueFacts, Snapshot},
     taints,
     verify::Verify,
@@ -194,14 +195,14 @@ impl<'a> Work<'a> {
 }
 
 /// Sorts out the jobs that nothing is to be done for, and drafts the others.
-pub(crate) fn bucket<'a>(snapshot: &'a Snapshot, nodes: &Nodes<'a>, plan: &mut Plan) -> Vec<Work<'a>> {
+pub(crate) fn bucket<'a>(snapshot: &'a Snapshot, nodes: &Nodes<'a>, now: Timestamp, plan: &mut Plan) -> Vec<Work<'a>> {
     let known = Known::of(snapshot);
     let queues = queues::by_name(snapshot);
     let open = snapshot.jobs.iter().filter(|facts| facts.job.metadata.deletion_timestamp.is_none());
     let mut jobs = Vec::new();
     for facts in open {
         let inputs = known.inputs(&facts.job);
-        if rerun::start_over(facts, &inputs, plan) {
+        if rerun::start_over(facts, &inputs, plan) || retry::take_up(facts, now, plan) {
             continue;
         }
         let Some(mut work) = bucket_one(facts, inputs, nodes, plan) else { continue };
@@ -226,7 +227,7 @@ fn reason(waiting: &Waiting) -> &'static str {
 }
 
 /// Oldest first; the UID settles ties.
-fn age_order(job: &Job) -> (Option<jiff::Timestamp>, Option<&str>) {
+fn age_order(job: &Job) -> (Option<Timestamp>, Option<&str>) {
     (job.metadata.creation_timestamp.as_ref().map(|time| time.0), job.metadata.uid.as_deref())
 }
 

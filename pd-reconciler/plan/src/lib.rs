@@ -30,6 +30,7 @@ mod queues;
 mod quorum;
 mod rates;
 mod rerun;
+mod retry;
 mod sample;
 mod share;
 mod snapshot;
@@ -68,7 +69,7 @@ pub fn plan(snapshot: &Snapshot, now: Timestamp, policy: &Policy) -> Plan {
 fn decide(snapshot: &Snapshot, now: Timestamp, policy: &Policy) -> Plan {
     let mut plan = Plan::default();
     let nodes = nodes::bucket(snapshot, now, policy, &mut plan);
-    let mut jobs = job::bucket(snapshot, &nodes, &mut plan);
+    let mut jobs = job::bucket(snapshot, &nodes, now, &mut plan);
     fold::reports(&mut jobs);
     verdict::judge(&mut jobs, snapshot, now, &mut plan);
     plan_call::place(&mut jobs, &nodes, now, policy, &mut plan);

@@ -16,7 +16,7 @@ use crate::{
     failure_policy,
     job::{Draft, Stage, Verdict, Work},
     queues::Begun,
-    quorum,
+    quorum, retry,
     snapshot::Snapshot,
     time::after,
     verify::Verify,
@@ -193,7 +193,11 @@ fn merge_failed(work: &Work<'_>) -> Option<Verdict> {
     let reports = work.drafts.iter().filter_map(Draft::merge_report);
     let failures = reports.filter_map(|report| report.failure.as_ref().map(|failure| (report.attempt, failure)));
     let (attempt, failure) = failures.max_by_key(|(attempt, _)| *attempt)?;
-    let is_spent = attempt > work.job.spec.backoff_limit_per_index && !is_open;
+    let forgiven = retry::retried(work.job).map_or(0, |retried| retried.merge_attempt);
+    if attempt <= forgiven {
+        return None;
+    }
+    let is_spent = attempt - forgiven > work.job.spec.backoff_limit_per_index && !is_open;
     (is_spent || !failure.outcome.is_retryable()).then(|| verdict("MergeFailed", call_message("merge", failure)))
 }
 
@@ -209,7 +213,8 @@ fn too_many_failures(work: &Work<'_>) -> Option<Verdict> {
         return Some(verdict("MaxFailedIndexesExceeded", message));
     }
     let to_retry: IndexSet = fold.waiting.range(1..).flat_map(|(_, waiting)| waiting.ranges()).collect();
-    let wanted = fold.retries + to_retry.count();
+    let spent_before = retry::retried(work.job).map_or(0, |retried| retried.retries);
+    let wanted = (fold.retries + to_retry.count()).saturating_sub(spent_before);
     if let Some(limit) = spec.backoff_limit
         && wanted > limit
     {

@@ -1,12 +1,13 @@
 //! Observe: from news to the snapshot that the plan reads. No request is made here.
 
 mod shelf;
+mod uptake;
 mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -17,8 +18,11 @@ use pd_plan::{
 };
 use schemas::{Assignment, CachedResult, Job, Queue, condition, job::conditions, validation, well_known};
 
-use self::shelf::{Key, Shelf, key};
 pub(crate) use self::watch::{Observed, start};
+use self::{
+    shelf::{Key, Shelf, key},
+    uptake::Uptake,
+};
 use crate::metrics::Census;
 
 /// Taint by which `pdctl drain` asks for what a node has not started.
@@ -60,6 +64,8 @@ pub(crate) struct View {
     looked_at: Timestamp,
     /// Subtasks that succeeded and failed by what we wrote since this was last asked.
     finished: (u64, u64),
+    /// How long nodes take to see what is written for them.
+    uptake: Uptake,
 }
 
 /// Which leases were renewed when, by our clock.
@@ -138,6 +144,10 @@ impl View {
                 self.leases.broken();
                 false
             }
+            Observed::Expired => {
+                *self = Self::default();
+                false
+            }
         };
         is_news || was_synced != self.is_synced()
     }
@@ -155,6 +165,7 @@ impl View {
                 self.meet_jobs(&changed);
             }
             Written::Assignment(assignment) => {
+                self.uptake.wrote(&assignment, Instant::now());
                 let changed = self.assignments.put(*assignment);
                 self.meet_assignments(&changed);
             }
@@ -214,8 +225,10 @@ impl View {
 
     /// Keeps the assignments sorted by their jobs. What changed may be what is gone.
     fn meet_assignments(&mut self, changed: &[Arc<Assignment>]) {
+        let now = Instant::now();
         for assignment in changed {
             let (key, uid) = (key(&**assignment), &assignment.spec.job.uid);
+            self.uptake.saw(&key, self.assignments.get(&key.0, &key.1).map(|current| &**current), now);
             if let Some(group) = self.by_job.get_mut(uid) {
                 group.remove(&key);
                 if group.is_empty() {
@@ -380,6 +393,11 @@ impl View {
         }
         census.assignments = self.by_job.values().map(BTreeMap::len).sum::<usize>() as i64;
         census
+    }
+
+    /// How long nodes took to see what was written for them, since this was last asked.
+    pub(crate) fn take_uptakes(&mut self) -> Vec<Duration> {
+        self.uptake.take()
     }
 
     /// Subtasks that succeeded and failed by what we wrote since this was last asked.

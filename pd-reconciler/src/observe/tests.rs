@@ -1,3 +1,4 @@
+use kube::runtime::watcher::Event;
 use serde_json::json;
 
 use super::*;
@@ -50,7 +51,7 @@ fn a_gap_in_our_own_listening_starts_it_anew() {
 #[test]
 fn a_node_is_read_as_the_plan_needs_it() {
     let mut view = View::default();
-    view.take(Observed::Node(Box::new(kube::runtime::watcher::Event::Apply(node()))), at(7), LOST_AFTER);
+    view.take(Observed::Node(Box::new(Event::Apply(node()))), at(7), LOST_AFTER);
     let snapshot = view.snapshot(at(9), LOST_AFTER);
     let facts = &snapshot.nodes[0];
     assert_eq!((facts.slots, facts.ready, facts.schedulable, facts.draining), (3, Readiness::True, false, true));
@@ -188,4 +189,18 @@ fn taints_are_read_but_the_one_that_drains_is_none() {
     let snapshot = view.snapshot(at(0), LOST_AFTER);
     let expected = Taint { key: "gpu".into(), value: "yes".into(), effect: Effect::NoSchedule };
     assert_eq!(snapshot.nodes[0].taints, [expected]);
+}
+
+#[test]
+fn nothing_of_before_is_planned_with_once_it_has_expired() {
+    let mut view = View::default();
+    for done in [Observed::Job(Box::new(Event::InitDone)), Observed::Assignment(Box::new(Event::InitDone))] {
+        view.take(done, at(0), LOST_AFTER);
+    }
+    view.take(Observed::Node(Box::new(Event::Apply(node()))), at(0), LOST_AFTER);
+    view.take(Observed::Node(Box::new(Event::InitDone)), at(0), LOST_AFTER);
+    view.take(Observed::Queue(Box::new(Event::InitDone)), at(0), LOST_AFTER);
+    assert!(view.is_synced());
+    view.take(Observed::Expired, at(1), LOST_AFTER);
+    assert!(!view.is_synced() && view.node("a").is_none());
 }

@@ -1,7 +1,7 @@
 //! Watches: the API server's news as messages. Jobs, assignments and nodes are watched; leases are listed once
 //! a second instead, since only an answer proves that silence is the node's and not our connection's.
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures::StreamExt as _;
@@ -14,7 +14,11 @@ use kube::{
 };
 use schemas::{Assignment, CachedResult, Job, Queue, well_known};
 use serde_json::Value;
-use tokio::{sync::mpsc, task::JoinSet, time::MissedTickBehavior};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::MissedTickBehavior,
+};
 
 use crate::{clock::Clock, connection::Connection};
 
@@ -29,6 +33,9 @@ pub(crate) enum Observed {
     Leases(Timestamp, Vec<(String, String)>),
     /// Leases could not be listed.
     NoLeases,
+    /// What was observed so far is older than what the server remembers, or of a server that was restored from a backup:
+    /// everything is listed anew.
+    Expired,
 }
 
 /// Messages that wait for the controller: more than one plan's worth of events, and no more memory than
@@ -48,30 +55,41 @@ pub(crate) fn start(
 ) -> (mpsc::Receiver<Observed>, JoinSet<()>) {
     let (news, receiver) = mpsc::channel(QUEUE_LENGTH_MAX);
     let mut tasks = JoinSet::new();
-    let connection = || connection.clone();
-    tasks.spawn(watch("jobs", connection(), news.clone(), |event| Observed::Job(Box::new(event))));
-    tasks.spawn(watch("assignments", connection(), news.clone(), |event| Observed::Assignment(Box::new(event))));
-    tasks.spawn(watch("nodes", connection(), news.clone(), |event| Observed::Node(Box::new(event))));
-    tasks.spawn(watch("queues", connection(), news.clone(), |event| Observed::Queue(Box::new(event))));
-    tasks.spawn(watch("cachedresults", connection(), news.clone(), |event| Observed::CachedResult(Box::new(event))));
-    tasks.spawn(list_leases(connection(), clock, lost_after, news));
+    let rounds = Arc::new(watch::Sender::new(0));
+    let connection = || Source { connection: connection.clone(), rounds: Arc::clone(&rounds) };
+    tasks.spawn(observe("jobs", connection(), news.clone(), |event| Observed::Job(Box::new(event))));
+    tasks.spawn(observe("assignments", connection(), news.clone(), |event| Observed::Assignment(Box::new(event))));
+    tasks.spawn(observe("nodes", connection(), news.clone(), |event| Observed::Node(Box::new(event))));
+    tasks.spawn(observe("queues", connection(), news.clone(), |event| Observed::Queue(Box::new(event))));
+    tasks.spawn(observe("cachedresults", connection(), news.clone(), |event| Observed::CachedResult(Box::new(event))));
+    tasks.spawn(list_leases(connection().connection, clock, lost_after, news));
     (receiver, tasks)
 }
 
+/// Where news come from.
+struct Source {
+    connection: Connection,
+    /// Grows when everything has to be listed anew. Of a server that was restored some kinds would be new and others
+    /// old for a moment, and a plan of both could count what that server does not have.
+    rounds: Arc<watch::Sender<u64>>,
+}
+
 /// Watches all objects of one kind for ever, with whatever client is the current one.
-async fn watch<K>(
+async fn observe<K>(
     what: &'static str,
-    mut connection: Connection,
+    Source { mut connection, rounds }: Source,
     news: mpsc::Sender<Observed>,
     wrap: impl Fn(watcher::Event<K>) -> Observed,
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + Send + for<'a> serde::Deserialize<'a> + 'static,
 {
+    let mut round = rounds.subscribe();
     loop {
         let api: Api<K> = Api::all(connection.current());
         tokio::select! {
-            () = follow(what, api, &news, &wrap) => return,
+            () = follow(what, api, &news, &rounds, &wrap) => return,
             () = connection.changed() => {}
+            Ok(()) = round.changed() => {}
         }
     }
 }
@@ -81,6 +99,7 @@ async fn follow<K>(
     what: &'static str,
     api: Api<K>,
     news: &mpsc::Sender<Observed>,
+    rounds: &watch::Sender<u64>,
     wrap: &impl Fn(watcher::Event<K>) -> Observed,
 ) where
     K: Resource + Clone + Debug + Send + for<'a> serde::Deserialize<'a> + 'static,
@@ -94,9 +113,29 @@ async fn follow<K>(
                     return;
                 }
             }
+            Err(error) if is_expired(&error) => {
+                tracing::warn!(what, %error, "watch expired; everything is listed anew");
+                // First the word, then the lists: what was known before must be gone when they come.
+                if news.send(Observed::Expired).await.is_err() {
+                    return;
+                }
+                rounds.send_modify(|round| *round += 1);
+            }
             Err(error) => tracing::warn!(what, %error, "watch broken; trying again"),
         }
     }
+}
+
+/// True when the server does not know any more what came after what we have.
+fn is_expired(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::WatchError(status)
+        | watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code,
+        _ => return false,
+    };
+    code == 410
 }
 
 async fn list_leases(connection: Connection, clock: Clock, lost_after: Duration, news: mpsc::Sender<Observed>) {

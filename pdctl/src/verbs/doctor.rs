@@ -1,6 +1,9 @@
 //! `pdctl doctor`: what most often is wrong, looked at in the order in which one thing needs the other.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use http::Request;
 use jiff::Timestamp;
@@ -14,6 +17,7 @@ use crate::{
     client::Cluster,
     errors::{Error, Result},
     output::{self, Format},
+    platform,
     table::Table,
     text,
     verbs::{auth, certs},
@@ -288,9 +292,9 @@ fn inotify() -> Finding {
 
 /// Room where results are written: the current folder.
 fn disk() -> Finding {
-    match rustix::fs::statvfs(".") {
-        Ok(found) => {
-            let free = found.f_bavail.saturating_mul(found.f_frsize);
+    match platform::free_bytes(Path::new(".")) {
+        Ok(None) => Finding::new("disk", Verdict::Ok, "this system does not tell how much is free"),
+        Ok(Some(free)) => {
             let verdict = if free < FREE_BYTES_MIN { Verdict::Warn } else { Verdict::Ok };
             Finding::new("disk", verdict, format!("{} MiB free in the current folder", free >> 20))
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod auth;
+pub(crate) mod backup;
 pub(crate) mod certs;
 pub(crate) mod completion;
 pub(crate) mod config;
@@ -17,6 +18,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod init;
+pub(crate) mod install;
 pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod metrics;
@@ -25,7 +27,9 @@ pub(crate) mod plan;
 pub(crate) mod push;
 pub(crate) mod replay;
 pub(crate) mod rerun;
+pub(crate) mod restore;
 pub(crate) mod results;
+pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod suspend;
 pub(crate) mod task;
@@ -57,6 +61,9 @@ pub(crate) fn dispatch(cli: Cli) -> Result<()> {
         Verb::Init(args) if args.file.is_some() => init::offline(&args),
         Verb::Config(args) => config::run(args, &global),
         Verb::Task(args) => task::run(args),
+        Verb::Restore(args) => restore::run(&args),
+        Verb::Server(args) => install::server::run(args, &global),
+        Verb::Join(args) => install::join::run(&args),
         verb => runtime()?.block_on(online(verb, &global)),
     }
 }
@@ -74,6 +81,7 @@ async fn online(verb: Verb, global: &Global) -> Result<()> {
         Verb::Suspend(args) => suspend::suspend(args, global).await,
         Verb::Resume(args) => suspend::resume(args, global).await,
         Verb::Cancel(args) => suspend::cancel(args, global).await,
+        Verb::Retry(args) => retry::run(args, global).await,
         Verb::Rerun(args) => rerun::run(args, global).await,
         Verb::Get(args) => get::run(args, global).await,
         Verb::Describe(args) => describe::run(args, global).await,
@@ -96,12 +104,19 @@ async fn online(verb: Verb, global: &Global) -> Result<()> {
         Verb::Drain(args) => drain::run(args, global).await,
         Verb::Token(args) => token::run(args, global).await,
         Verb::Auth(args) => auth::run(args, global).await,
+        Verb::Backup(args) => backup::run(args, global).await,
         Verb::Certs(args) => certs::run(args, global).await,
         Verb::Doctor(args) => doctor::run(args, global).await,
         Verb::Version(args) => version::run(args, global).await,
-        Verb::Validate(_) | Verb::Config(_) | Verb::Task(_) | Verb::Completion(_) | Verb::Man(_) | Verb::ExitCodes => {
-            Ok(())
-        }
+        Verb::Validate(_)
+        | Verb::Config(_)
+        | Verb::Task(_)
+        | Verb::Restore(_)
+        | Verb::Server(_)
+        | Verb::Join(_)
+        | Verb::Completion(_)
+        | Verb::Man(_)
+        | Verb::ExitCodes => Ok(()),
     }
 }
 

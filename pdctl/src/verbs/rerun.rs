@@ -48,7 +48,7 @@ pub(crate) struct Args {
 const OURS: &str = "processdistro.dev/";
 const RERUN_OF: &str = "processdistro.dev/rerun-of";
 /// What was said to the old job while it ran.
-const ORDERS: [&str; 2] = ["suspend", "cancel"];
+const ORDERS: [&str; 3] = ["suspend", "cancel", "retry"];
 /// What the server may add to a generated name.
 const SUFFIX_LENGTH: usize = 5;
 

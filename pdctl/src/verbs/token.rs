@@ -65,35 +65,65 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     }
     let cluster = Cluster::connect(global).await?;
     let spec = TokenSpec { role: create.role, namespace, ttl: create.ttl };
-    let mut token = Token::new("", spec);
-    token.metadata.name = create.name;
-    if token.metadata.name.is_none() {
-        token.metadata.generate_name = Some(format!("{:?}-", create.role).to_lowercase());
-    }
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    let api: kube::Api<Token> = kube::Api::all(cluster.client.clone());
     // The CA first: a token whose join line cannot be printed would be lost.
     let ca_hash = if create.role == Role::Join { Some(ca_hash(&cluster).await?) } else { None };
-    let created = api.create(&params, &token).await.map_err(cluster.failed("cannot create the token"))?;
-    let status = created.status.unwrap_or_default();
-    let secret = status.token.ok_or_else(|| Error::Answer {
-        doing: "cannot create the token".to_owned(),
-        reason: "it has no status.token".to_owned(),
-    })?;
+    let Made { name, secret, expires } = make(&cluster, spec, create.name).await?;
     output::print_line(&secret)?;
     if let Some(ca_hash) = ca_hash {
-        output::note(&join_help(&cluster.origin.server, &ca_hash));
-    } else if let Some(expires) = status.expires_at {
-        output::note(&format!("token `{}` expires at {expires}", created.metadata.name.unwrap_or_default()));
+        output::note(&join_help(&cluster.origin.server, &ca_hash, &secret));
+    } else if let Some(expires) = expires {
+        output::note(&format!("token `{name}` expires at {expires}"));
     }
     Ok(())
 }
 
-fn join_help(server: &str, ca_hash: &str) -> String {
-    format!(
-        "Save the token in a file on the new machine (it joins one node, once) and run there:\n  \
-         pd-kubelet --server {server} --ca-hash {ca_hash} --token-file join.token --data-dir /var/lib/pd-kubelet"
-    )
+/// A new token.
+struct Made {
+    name: String,
+    secret: String,
+    expires: Option<jiff::Timestamp>,
+}
+
+async fn make(cluster: &Cluster, spec: TokenSpec, name: Option<String>) -> Result<Made> {
+    const DOING: &str = "cannot create the token";
+    let prefix = format!("{:?}-", spec.role).to_lowercase();
+    let mut token = Token::new("", spec);
+    token.metadata.generate_name = name.is_none().then_some(prefix);
+    token.metadata.name = name;
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let api: kube::Api<Token> = kube::Api::all(cluster.client.clone());
+    let created = api.create(&params, &token).await.map_err(cluster.failed(DOING))?;
+    let status = created.status.unwrap_or_default();
+    let absent = || Error::Answer { doing: DOING.to_owned(), reason: "it has no status.token".to_owned() };
+    let secret = status.token.ok_or_else(absent)?;
+    Ok(Made { name: created.metadata.name.unwrap_or_default(), secret, expires: status.expires_at })
+}
+
+/// Makes a join token, and answers the line that spends it.
+pub(crate) async fn join_line(global: &Global) -> Result<String> {
+    let cluster = Cluster::connect(global).await?;
+    let ca_hash = ca_hash(&cluster).await?;
+    let spec = TokenSpec { role: Role::Join, namespace: None, ttl: None };
+    let secret = make(&cluster, spec, None).await?.secret;
+    Ok(join_command(&cluster.origin.server, &ca_hash, &format!("--token {secret}")))
+}
+
+fn join_command(server: &str, ca_hash: &str, token: &str) -> String {
+    format!("pdctl join {server} --ca-hash {ca_hash} {token}")
+}
+
+/// Whoever has sent the token into a file does not want it on the terminal.
+fn join_help(server: &str, ca_hash: &str, secret: &str) -> String {
+    let (first, token) = if output::stdout_is_terminal() {
+        ("Run", format!("--token {secret}"))
+    } else {
+        ("Save the token in a file on the new machine, and run", "--token-file join.token".to_owned())
+    };
+    let line = join_command(server, ca_hash, &token);
+    let by_hand = format!(
+        "pd-kubelet --server {server} --ca-hash {ca_hash} --token-file join.token --data-dir /var/lib/pd-kubelet"
+    );
+    format!("{first} there, as root (it joins one node, once):\n  {line}\nWithout systemd:\n  {by_hand}")
 }
 
 /// `sha256:…` over the public key of the cluster's CA, as the kubelet checks it before it trusts the CA.

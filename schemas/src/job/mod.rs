@@ -2,6 +2,7 @@
 
 mod placement;
 mod policy;
+mod retry;
 mod sandbox;
 mod status;
 mod task;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use placement::{Placement, Resources, Toleration, TolerationOperator};
 pub use policy::{FailureAction, FailurePolicy, FailureRule, RuleOutcome, Speculation, SuccessPolicy, UpdatePolicy};
+pub use retry::{Forgiven, Retried, Retry};
 pub use sandbox::{Isolation, Sandbox};
 pub use status::{CacheUse, EfficiencyLoss, JobResult, JobStatus, Layout, SubtaskCounts, Waiting, conditions, waiting};
 pub(crate) use task::canonical;
@@ -68,6 +70,9 @@ pub struct JobSpec {
     /// True: it fails now, and what runs is interrupted. A cancelled job does not come back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancel: bool,
+    /// Asks that failed indexes are tried again, of a job that runs or has failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
     /// What a changed task, params or inputs mean for a job that is there already.
     #[serde(default)]
     pub update_policy: UpdatePolicy,

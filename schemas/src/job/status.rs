@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::VerificationStatus;
+use super::{Retried, VerificationStatus};
 use crate::{Condition, Digest, IndexSet, cached_result::Outputs};
 
 /// What a Job has come to.
@@ -59,6 +59,9 @@ pub struct JobStatus {
     /// Retries spent over all indexes.
     #[serde(default)]
     pub retries: u64,
+    /// What has come of `spec.retry`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried: Option<Retried>,
     /// What the task's plan call answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,

@@ -92,6 +92,10 @@ pub fn validate_job_update(old: &JobSpec, new: &JobSpec) -> Vec<FieldError> {
                       it again, or give this one another metadata.name";
         errors.push(FieldError::forbidden("spec.verification", detail));
     }
+    if new.cancel && old.retry != new.retry {
+        let detail = "a cancelled Job does not come back: `pdctl rerun` runs the same work as a new Job";
+        errors.push(FieldError::forbidden("spec.retry", detail));
+    }
     if new.update_policy == UpdatePolicy::Rerun {
         return errors;
     }
@@ -294,6 +298,7 @@ pub(super) fn duration_error(path: &FieldPath, duration: Duration) -> Option<Fie
 
 fn validate_counts(spec: &JobSpec, path: &FieldPath) -> Vec<FieldError> {
     let wanted = spec.success_policy.as_ref().and_then(|policy| policy.succeeded_count);
+    let round = spec.retry.as_ref().map(|retry| u64::from(retry.round));
     let counts = [
         (path.child("parallelism"), spec.parallelism.map(u64::from), 1, u64::from(u32::MAX)),
         (
@@ -303,6 +308,7 @@ fn validate_counts(spec: &JobSpec, path: &FieldPath) -> Vec<FieldError> {
             u64::from(BACKOFF_LIMIT_MAX),
         ),
         (path.child("backoffLimit"), spec.backoff_limit, 0, SUBTASKS_MAX * u64::from(BACKOFF_LIMIT_MAX)),
+        (path.child("retry").child("round"), round, 1, u64::from(u32::MAX)),
         (path.child("maxFailedIndexes"), spec.max_failed_indexes, 0, SUBTASKS_MAX),
         (path.child("successPolicy").child("succeededCount"), wanted, 1, SUBTASKS_MAX),
     ];
@@ -432,6 +438,19 @@ mod tests {
         let new = spec(json!({"task": {"name": "a"}, "updatePolicy": "Rerun"}));
         assert_eq!(fields(&validate_job_update(&old, &new)), ["spec.cancel"]);
         assert!(validate_job_update(&new, &old).is_empty());
+    }
+
+    #[test]
+    fn a_retry_is_a_round_from_one_and_not_for_the_cancelled() {
+        let with = |more: Value| {
+            let mut given = json!({"task": {"name": "a"}});
+            given.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+            spec(given)
+        };
+        assert_eq!(fields(&validate_job(&with(json!({"retry": {"round": 0}})))), ["spec.retry.round"]);
+        assert_eq!(validate_job(&with(json!({"retry": {"round": 2, "indexes": "1-3,7"}}))), []);
+        let (old, new) = (with(json!({"cancel": true})), with(json!({"cancel": true, "retry": {"round": 1}})));
+        assert_eq!(fields(&validate_job_update(&old, &new)), ["spec.retry"]);
     }
 
     #[test]

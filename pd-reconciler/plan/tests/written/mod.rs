@@ -15,7 +15,7 @@ use schemas::{
     JobStatus,
     assignment::{Failure, FailureOutcome, Grant, JobRef, MergeOrder, MergeReport, PlanReport, Segment, Work},
     cached_result::{self, Merged, Outputs},
-    job::{CacheUse, JobResult, Layout, UntrustedNode, VerificationStatus},
+    job::{CacheUse, JobResult, Layout, Retried, UntrustedNode, VerificationStatus},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -40,6 +40,9 @@ pub struct Case {
     pub queues: Vec<WrittenQueue>,
     #[serde(default)]
     pub cached: Vec<WrittenCached>,
+    /// `controller.work_stealing_enabled`.
+    #[serde(default = "yes")]
+    pub work_stealing_enabled: bool,
 }
 
 /// A CachedResult of the work that a job with `spec` asks for.
@@ -122,6 +125,8 @@ pub struct WrittenJob {
     pub started: f64,
     #[serde(default)]
     pub state: Option<String>,
+    /// What has come of `spec.retry`, as its status says.
+    pub retried: Option<Retried>,
     /// When it ended.
     pub ended: Option<f64>,
     /// True when its status and assignments are of other params than its spec.
@@ -415,6 +420,7 @@ impl WrittenJob {
             layout,
             task_digest: Some(job.spec.task.digest()),
             inputs: self.inputs.clone(),
+            retried: self.retried.clone(),
             ..JobStatus::default()
         })
     }

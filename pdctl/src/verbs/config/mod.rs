@@ -10,7 +10,8 @@ use crate::{cli::Global, errors::Result};
 const VIEW: &str = "\
 Examples:
   pdctl config view                  # secrets are not shown
-  pdctl config view --raw > copy.kubeconfig";
+  pdctl config view --raw > copy.kubeconfig
+  pdctl config view --config pd.yaml --show-origin   # the servers' configuration: who says what";
 const CONTEXTS: &str = "\
 Examples:
   pdctl config get-contexts
@@ -41,7 +42,7 @@ pub(crate) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Print the kubeconfig, several files as one
+    /// Print the kubeconfig, several files as one; or the servers' configuration
     #[command(after_help = VIEW)]
     View(view::Args),
     /// List the contexts: which clusters there are, as whom
@@ -53,7 +54,7 @@ enum Action {
     /// Make a context the current one
     #[command(after_help = USE)]
     UseContext(use_context::Args),
-    /// Print every key of the servers' configuration with its value
+    /// Print every key of the servers' configuration with its value, as `view --config` does
     #[command(after_help = SETTINGS)]
     Settings(servers::Settings),
     /// Check a configuration file of the servers, all that is wrong at once

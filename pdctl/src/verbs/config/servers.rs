@@ -37,16 +37,21 @@ pub(super) struct Validate {
     file: PathBuf,
 }
 
-/// Prints every key.
+/// Runs `settings`.
 pub(super) fn settings(args: &Settings) -> Result<()> {
+    show(args.config.as_deref(), args.show_origin)
+}
+
+/// Prints every key.
+pub(super) fn show(file: Option<&Path>, with_origin: bool) -> Result<()> {
     let mut layers = Layered::default();
-    if let Some(file) = &args.config {
+    if let Some(file) = file {
         layers = layers.with_file(&file.display().to_string(), &read(file)?);
     }
     let layers = layers
         .with_environment(|name| std::env::var(name).ok())
         .map_err(|errors| Error::invalid(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
-    let columns = if args.show_origin { 3 } else { 2 };
+    let columns = if with_origin { 3 } else { 2 };
     let mut table = Table::new(["key", "value", "origin"].into_iter().take(columns));
     for (setting, value, origin) in layers.entries() {
         table.push([setting.key.to_owned(), text(value), origin.to_string()].into_iter().take(columns));

@@ -1,7 +1,10 @@
-//! `pdctl config view`
+//! `pdctl config view`: the kubeconfig, or the servers' configuration and who says what of it.
+
+use std::path::PathBuf;
 
 use serde_json::Value;
 
+use super::servers;
 use crate::{
     cli::Global,
     client,
@@ -15,6 +18,12 @@ pub(super) struct Args {
     /// With the secrets
     #[arg(long)]
     raw: bool,
+    /// Print the servers' configuration instead: every key with its value, by this file and the environment
+    #[arg(long, value_name = "FILE", conflicts_with = "raw")]
+    config: Option<PathBuf>,
+    /// The same, and who says each value; without --config by $PD_CONFIG
+    #[arg(long, conflicts_with = "raw")]
+    show_origin: bool,
     /// yaml, json, jsonpath=…
     #[arg(short, long, value_name = "FORMAT", default_value = "yaml")]
     output: output::Format,
@@ -26,6 +35,10 @@ const SECRETS: [&str; 5] = ["token", "password", "client-key-data", "client-secr
 const LONG: [&str; 2] = ["certificate-authority-data", "client-certificate-data"];
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<()> {
+    if args.show_origin || args.config.is_some() {
+        let file = args.config.clone().or_else(|| std::env::var_os("PD_CONFIG").map(PathBuf::from));
+        return servers::show(file.as_deref(), args.show_origin);
+    }
     let (kubeconfig, _) = client::read_kubeconfig(global)?;
     let mut shown = serde_json::to_value(&kubeconfig)
         .map_err(|error| Error::invalid(format!("cannot show the kubeconfig: {error}")))?;

@@ -13,7 +13,7 @@ use crate::{
     artifacts,
     client::Cluster,
     errors::{Error, Result},
-    follow, output, text,
+    follow, output, platform, text,
 };
 
 /// One segment, and what is to be taken from it.
@@ -166,7 +166,7 @@ fn store(path: &Path, bytes: &[u8]) -> Result<()> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .map_or_else(|| PathBuf::from("."), Path::to_owned);
-    let mut file = super::new_file(&folder).map_err(failed)?;
+    let mut file = platform::new_file(&folder).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error)).map(drop)
 }

@@ -3,9 +3,7 @@
 mod indexes;
 
 use std::{
-    fs,
     io::{self, Write as _},
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -21,7 +19,7 @@ use crate::{
     errors::{Error, Result},
     follow,
     kinds::{self, Kind},
-    output,
+    output, platform,
     progress::Transfer,
     text,
 };
@@ -121,7 +119,7 @@ fn result_of(job: &Job, name: &str) -> Result<JobResult> {
 pub(crate) async fn to_file(cluster: &Cluster, result: &JobResult, path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = |source: io::Error| Error::file("write", path)(source);
-    let mut file = new_file(folder).map_err(failed)?;
+    let mut file = platform::new_file(folder).map_err(failed)?;
     let bar = Transfer::new(format!("fetching {}", path.display()), result.size);
     let fetched =
         artifacts::download(cluster, &result.artifact, &mut Sink { to: file.as_file_mut(), failed: &failed }, &bar)
@@ -132,13 +130,6 @@ pub(crate) async fn to_file(cluster: &Cluster, result: &JobResult, path: &Path) 
     file.persist(path).map_err(|error| failed(error.error))?;
     output::note(&format!("wrote {} ({size} bytes, {})", path.display(), text::one_line(&result.media_type)));
     Ok(())
-}
-
-/// A file under a temporary name, with the rights of any new file.
-fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    // Less the umask, as for any new file.
-    let rights = fs::Permissions::from_mode(0o666);
-    tempfile::Builder::new().prefix(".pdctl-").permissions(rights).tempfile_in(folder)
 }
 
 /// To stdout; a terminal gets text only.
