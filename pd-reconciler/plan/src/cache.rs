@@ -37,13 +37,13 @@ pub(crate) fn key(work: &Work<'_>) -> Option<Digest> {
 }
 
 /// Lets a job that is about to begin take over what there is of its work. True when there was something.
-pub(crate) fn adopt(work: &mut Work<'_>, cache: &CacheFacts, now: Timestamp, plan: &mut Plan) -> bool {
+pub(crate) fn adopt<'a>(work: &mut Work<'a>, cache: &'a CacheFacts, now: Timestamp, plan: &mut Plan) -> bool {
     if work.stage != Stage::Planning || work.has_begun() {
         return false;
     }
     let Some(entry) = key(work).and_then(|key| cache.whole(&place(work, key))) else { return false };
     let spec = &entry.spec;
-    work.layout = Some(spec.layout.clone());
+    work.layout = Some(&spec.layout);
     work.cached = Some(CacheUse { job: spec.job.clone(), count: spec.count, outputs: spec.outputs.clone() });
     fold::one(work);
     let what = if result(work).is_some() { " and the result" } else { "" };
@@ -71,7 +71,7 @@ pub(crate) fn result(work: &Work<'_>) -> Option<JobResult> {
 pub(crate) fn keep(work: &Work<'_>, cache: &CacheFacts, now: Timestamp, plan: &mut Plan) {
     let begun_with = work.job.status.as_ref().and_then(|status| status.cache_key);
     // A sandbox that was changed while the job ran leaves outputs of two kinds.
-    let (Some(key), Some(layout)) = (key(work).filter(|key| begun_with == Some(*key)), &work.layout) else { return };
+    let (Some(key), Some(layout)) = (key(work).filter(|key| begun_with == Some(*key)), work.layout) else { return };
     let before = cache.entries().get(&place(work, key));
     let known = before.filter(|entry| entry.spec.layout == *layout && !cache.is_broken(entry));
     let known = known.map(|entry| &entry.spec.outputs);

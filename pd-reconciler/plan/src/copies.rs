@@ -5,7 +5,7 @@
 //! is then taken out of the other node's grants, which interrupts it there. Without these limits all idle nodes
 //! pile on one dead node.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use schemas::IndexSet;
@@ -24,9 +24,9 @@ use crate::{
 const GAIN_MIN: f64 = 2.0;
 
 /// What one node is stuck with, and since when.
-struct Victim {
-    node_uid: String,
-    node_name: String,
+struct Victim<'a> {
+    node_uid: &'a str,
+    node_name: &'a str,
     is_silent: bool,
     /// Seconds until it would be through, at the rate it shows.
     left: f64,
@@ -35,7 +35,7 @@ struct Victim {
 /// Gives idle slots copies, as far as the budget allows.
 pub(crate) fn make<'a>(
     work: &mut Work<'a>,
-    hands: &[Hand],
+    hands: &[Hand<'a>],
     nodes: &Nodes<'a>,
     now: Timestamp,
     policy: &Policy,
@@ -69,7 +69,7 @@ pub(crate) fn make<'a>(
 }
 
 /// Slots that may still begin a copy.
-fn budget(work: &Work<'_>, hands: &[Hand], policy: &Policy) -> u64 {
+fn budget(work: &Work<'_>, hands: &[Hand<'_>], policy: &Policy) -> u64 {
     let silent = work.drafts.iter().filter(|draft| draft.is_silent() && draft.outstanding_count() > 0);
     let silent: f64 = silent.filter_map(|draft| draft.node).map(|node| f64::from(node.facts.slots)).sum();
     let slots = silent + hands.iter().map(|hand| hand.slots).sum::<f64>();
@@ -82,45 +82,51 @@ fn budget(work: &Work<'_>, hands: &[Hand], policy: &Policy) -> u64 {
 }
 
 /// Whoever has something to do, the silent ones and then those that would end last in front.
-fn victims(work: &Work<'_>, hands: &[Hand], now: Timestamp) -> Vec<Victim> {
+fn victims<'a>(work: &Work<'a>, hands: &[Hand<'a>], now: Timestamp) -> Vec<Victim<'a>> {
     let busy = work.drafts.iter().filter(|draft| draft.is_live && !open(draft).is_empty());
-    let mut victims: Vec<Victim> = busy
+    let by_node: BTreeMap<&str, &Hand<'_>> = hands.iter().map(|hand| (hand.node_uid, hand)).collect();
+    let mut victims: Vec<Victim<'a>> = busy
         .map(|draft| {
-            let uid = &draft.spec.node_uid;
-            let hand = hands.iter().find(|hand| hand.node_uid == *uid);
+            let uid = draft.spec.node_uid;
+            let hand = by_node.get(uid);
             let left = hand.map_or(0.0, |hand| seconds_left(hand, rates::standstill(work, uid, now)));
-            let (node_uid, node_name) = (uid.clone(), draft.spec.node_name.clone());
-            Victim { node_uid, node_name, is_silent: draft.is_silent(), left }
+            Victim { node_uid: uid, node_name: draft.spec.node_name, is_silent: draft.is_silent(), left }
         })
         .collect();
     victims.sort_by(|a, b| {
-        b.is_silent.cmp(&a.is_silent).then(b.left.total_cmp(&a.left)).then(a.node_name.cmp(&b.node_name))
+        b.is_silent.cmp(&a.is_silent).then(b.left.total_cmp(&a.left)).then(a.node_name.cmp(b.node_name))
     });
     victims
 }
 
 /// Seconds until the node is through: less what it has done of the present round, if that is not overdue. An
 /// overdue one is expected to take as long again.
-fn seconds_left(hand: &Hand, standstill: Duration) -> f64 {
+fn seconds_left(hand: &Hand<'_>, standstill: Duration) -> f64 {
     let (all, spent) = (hand.seconds_for(hand.outstanding), standstill.as_secs_f64());
     if spent * hand.guess < 1.0 { all - spent } else { all.max(spent) }
 }
 
 /// True when the victim is stuck, or so slow that our copy is expected long before.
-fn is_worth_it(victim: &Victim, hand: &Hand, policy: &Policy) -> bool {
+fn is_worth_it(victim: &Victim<'_>, hand: &Hand<'_>, policy: &Policy) -> bool {
     victim.is_silent || hand.rate.is_some() && victim.left > least(hand, policy)
 }
 
 /// Seconds that a node must have left to be worth a copy here.
-fn least(hand: &Hand, policy: &Policy) -> f64 {
+fn least(hand: &Hand<'_>, policy: &Policy) -> f64 {
     GAIN_MIN * hand.seconds_for(1) + policy.steal_gap().as_secs_f64()
 }
 
 /// When a node that stands still would have become worth a copy.
-fn look_again(work: &Work<'_>, hand: &Hand, hands: &[Hand], now: Timestamp, policy: &Policy) -> Option<Timestamp> {
+fn look_again(
+    work: &Work<'_>,
+    hand: &Hand<'_>,
+    hands: &[Hand<'_>],
+    now: Timestamp,
+    policy: &Policy,
+) -> Option<Timestamp> {
     let others = hands.iter().filter(|other| other.node_uid != hand.node_uid && other.outstanding > 0);
     let due = others.filter_map(|other| {
-        let known = work.memory.progress.get(&other.node_uid)?;
+        let known = work.memory.progress.get(other.node_uid)?;
         let overdue = least(hand, policy).max(1.0 / other.guess);
         let at = after(known.since, Duration::try_from_secs_f64(overdue).ok()?);
         (since(now, at) > Duration::ZERO).then_some(at)
@@ -141,17 +147,17 @@ fn open(draft: &Draft<'_>) -> IndexSet {
 /// Gives the node copies of what the victim is stuck with, for `slots` slots; answers how many indexes.
 fn copy<'a>(
     work: &mut Work<'a>,
-    victim: &Victim,
-    hand: &Hand,
+    victim: &Victim<'_>,
+    hand: &Hand<'_>,
     slots: u64,
     nodes: &Nodes<'a>,
     policy: &Policy,
     plan: &mut Plan,
 ) -> u64 {
-    let Some(stuck) = work.draft(&victim.node_uid) else { return 0 };
+    let Some(stuck) = work.draft(victim.node_uid) else { return 0 };
     let mut wanted = open(stuck);
     work.drafts.iter().flat_map(|draft| draft.copying.values()).for_each(|copied| wanted -= copied);
-    if let Some(own) = work.draft(&hand.node_uid) {
+    if let Some(own) = work.draft(hand.node_uid) {
         own.failed.values().for_each(|failed| wanted -= failed);
     }
     // What it runs is taken first, but of a silent node the end of its queue: it may be at the front of it.
@@ -165,8 +171,8 @@ fn copy<'a>(
         return 0;
     }
     let attempts = attempts(stuck, &taken);
-    let layout = work.layout.clone();
-    let Some(node) = nodes.get(hand.node_uid.as_str()) else { return 0 };
+    let layout = work.layout;
+    let Some(node) = nodes.get(hand.node_uid) else { return 0 };
     let Some(draft) = work.draft_for(node) else { return 0 };
     draft.is_granted = true;
     draft.spec.layout = layout;

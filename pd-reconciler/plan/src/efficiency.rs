@@ -21,6 +21,10 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Losses {
     spent: Idle,
+    /// Slot-seconds that the job could have used.
+    capacity: f64,
+    /// Slots that it could use when the last plan was made.
+    slots: f64,
     /// Slots that waited when the last plan was made: they have done so since.
     idle: Idle,
     at: Option<Timestamp>,
@@ -36,9 +40,11 @@ struct Idle {
 }
 
 /// Takes in how the job's slots stand: until the next plan they are taken to stay so.
-pub(crate) fn observe(work: &mut Work<'_>, hands: &[Hand], now: Timestamp) {
-    let idle = |hand: &Hand| (hand.slots - hand.outstanding as f64).max(0.0);
+pub(crate) fn observe(work: &mut Work<'_>, hands: &[Hand<'_>], nodes: &Nodes<'_>, now: Timestamp) {
+    let idle = |hand: &Hand<'_>| (hand.slots - hand.outstanding as f64).max(0.0);
     let slots: f64 = hands.iter().map(idle).sum();
+    let given: f64 = hands.iter().map(|hand| hand.slots).sum();
+    let usable = usable(work, nodes);
     let is_recalling =
         work.drafts.iter().any(|draft| draft.is_live && !draft.is_silent() && !draft.recalled.is_empty());
     let is_pending = work.fold.waiting.values().any(|waiting| !waiting.is_empty());
@@ -50,18 +56,38 @@ pub(crate) fn observe(work: &mut Work<'_>, hands: &[Hand], now: Timestamp) {
     } = slots;
     let silent = work.drafts.iter().filter(|draft| draft.is_silent() && draft.outstanding_count() > 0);
     idle.lost = silent.filter_map(|draft| draft.node).map(|node| f64::from(node.facts.slots)).sum();
-    work.memory.losses = work.memory.losses.until(now, idle);
+    // What other jobs have of what it could use is waited for.
+    idle.queueing += (f64::from(usable) - idle.lost - given).max(0.0);
+    let losses = &mut work.memory.losses;
+    if losses.at.is_none() {
+        // The first look, or the first after a restart: what was before was as it is now.
+        let planned = work.job.status.as_ref().and_then(|status| transition(status, conditions::PLANNED));
+        (losses.at, losses.slots) = (planned, f64::from(usable));
+    }
+    *losses = losses.until(now, idle, f64::from(usable));
+    let reports = work.drafts.iter().filter_map(Draft::status);
+    let busy: f64 = reports.map(|report| report.busy_seconds.max(0.0)).sum();
+    let taken_over = work.cached.as_ref().map(|cached| cached.outputs.indexes()).unwrap_or_default();
+    work.memory.pace.observe(&(&work.fold.done - &taken_over), busy, given);
+}
+
+/// Nothing of the job may run for now, or any more: that is nobody's loss.
+pub(crate) fn rest(work: &mut Work<'_>, now: Timestamp) {
+    if work.memory.losses.at.is_some() {
+        work.memory.losses = work.memory.losses.until(now, Idle::default(), 0.0);
+    }
 }
 
 impl Losses {
     /// What was lost until `now`, and what is from then on.
-    fn until(mut self, now: Timestamp, idle: Idle) -> Self {
+    fn until(mut self, now: Timestamp, idle: Idle, slots: f64) -> Self {
         let seconds = self.at.map_or(0.0, |at| since(at, now).as_secs_f64());
         self.spent.queueing += seconds * self.idle.queueing;
         self.spent.stealing += seconds * self.idle.stealing;
         self.spent.tail += seconds * self.idle.tail;
         self.spent.lost += seconds * self.idle.lost;
-        Self { idle, at: Some(now), ..self }
+        self.capacity += seconds * self.slots;
+        Self { idle, slots, at: Some(now), ..self }
     }
 }
 
@@ -69,20 +95,22 @@ impl Losses {
 ///
 /// - throughput = accepted indexes, without those that were taken over ÷ running phase
 /// - efficiency = lower bound of the makespan ÷ makespan so far. The makespan so far is the running phase:
-///   from Planned to SuccessCriteriaMet or FailureTarget, or to now. The lower bound is the slot-seconds that
-///   went into accepted indexes ÷ the job's slots (those of every node that ran some of it or may take more,
-///   at most `parallelism`): no schedule is faster with these costs per index. What failed, ran twice, waited
-///   or was spread unevenly is the loss.
+///   from Planned to SuccessCriteriaMet or FailureTarget, or to now. The lower bound is how long the slots that
+///   the job could use at each moment (those of every node that may take some of it or has some, at most
+///   `parallelism`) needed for the slot-seconds that went into accepted indexes: no schedule is faster with these
+///   costs per index. A slot of a slow node counts as much as it can do, for its indexes take longer, and a node
+///   that is lost or comes late counts while it is there. What failed, ran twice, waited or was spread unevenly is
+///   the loss.
 /// - the loss is attributed by what idle slots waited for from one plan to the next, and what attempts that
 ///   do not count cost; what no plan saw is transfer: it happened between a report and a grant
-/// - the time that is left = what is not done ÷ the speed of the nodes at it
+/// - the time that is left: see `eta`
 pub(crate) fn figure(work: &mut Work<'_>, nodes: &Nodes<'_>, now: Timestamp, status: &mut JobStatus) {
     let Some(from) = transition(status, conditions::PLANNED) else { return };
     let ended = [conditions::SUCCESS_CRITERIA_MET, conditions::FAILURE_TARGET];
     let end = ended.iter().filter_map(|type_| transition(status, type_)).min();
     let makespan = since(from, end.unwrap_or(now)).as_secs_f64();
     if end.is_some() {
-        work.memory.losses = work.memory.losses.until(now, Idle::default());
+        rest(work, now);
     }
     let taken_over = status.cached.as_ref().map_or(0, |cached| cached.count);
     let computed = status.subtasks.succeeded.saturating_sub(taken_over);
@@ -90,19 +118,17 @@ pub(crate) fn figure(work: &mut Work<'_>, nodes: &Nodes<'_>, now: Timestamp, sta
         return;
     }
     status.throughput = Some(rounded(computed as f64 / makespan));
-    let capacity = makespan * f64::from(slots(work, nodes).max(1));
+    let losses = work.memory.losses;
+    let unobserved = makespan * f64::from(usable(work, nodes).max(1));
+    let capacity = if losses.capacity > 0.0 { losses.capacity } else { unobserved };
     let (useful, wasted) = busy(work);
     let efficiency = (useful / capacity).min(1.0);
     status.efficiency = Some(format!("{:.0}%", 100.0 * efficiency));
-    status.efficiency_loss = Some(attribute(work.memory.losses, wasted, capacity, 1.0 - efficiency));
-    let speed: f64 = work.drafts.iter().filter(|draft| draft.is_live).map(speed).sum();
-    let left = (status.subtasks.running + status.subtasks.pending) as f64;
-    status.estimated_completion_time = match end {
-        None if speed > 0.0 && left > 0.0 => {
-            Duration::try_from_secs_f64(left / speed).ok().map(|left| to_millis(after(now, left)))
-        }
-        _ => None,
-    };
+    status.efficiency_loss = Some(attribute(losses, wasted, capacity, 1.0 - efficiency));
+    let left = status.subtasks.running + status.subtasks.pending;
+    let seconds = work.memory.pace.seconds_left(status.subtasks.total, left).filter(|_| end.is_none() && left > 0);
+    let left = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    status.estimated_completion_time = left.map(|left| to_millis(after(now, left)));
 }
 
 /// Spreads a loss (a share of one) over its causes; what is measured may overlap, so it is scaled to fit.
@@ -135,23 +161,13 @@ fn busy(work: &Work<'_>) -> (f64, f64) {
     work.drafts.iter().filter_map(of_one).fold((0.0, 0.0), |(a, b), (c, d)| (a + c, b + d))
 }
 
-/// Slots that the job could use.
-fn slots(work: &Work<'_>, nodes: &Nodes<'_>) -> u32 {
-    let has_run = |uid: &str| work.draft(uid).is_some_and(|draft| !draft.completed.is_empty());
-    let used = nodes.values().filter(|node| has_run(&node.facts.uid) || node.takes_work() && work.selects(node));
-    let slots: u32 = used.map(|node| node.facts.slots).sum();
+/// Slots that the job could use now: of nodes that may take some of it, and of those that have some.
+fn usable(work: &Work<'_>, nodes: &Nodes<'_>) -> u32 {
+    let open: u32 = work.eligible(nodes).map(|node| node.facts.slots).sum();
+    let busy = work.drafts.iter().filter(|draft| draft.is_live && draft.outstanding_count() > 0);
+    let leaving = busy.filter_map(|draft| draft.node).filter(|node| !work.fits(node));
+    let slots = open + leaving.map(|node| node.facts.slots).sum::<u32>();
     slots.min(work.job.spec.parallelism.unwrap_or(u32::MAX))
-}
-
-/// Subtasks a second of one node: half by what it did lately, half by all that it did, for the one follows
-/// every change and the other no single expensive subtask.
-fn speed(draft: &Draft<'_>) -> f64 {
-    let node_slots = draft.node.map_or(0, |node| node.facts.slots);
-    let slots = f64::from(draft.spec.slots.unwrap_or(node_slots).min(node_slots));
-    let Some(lately) = draft.rate() else { return 0.0 };
-    let status = draft.status().filter(|status| status.busy_seconds > 0.0 && status.started > 0);
-    let always = status.map_or(lately, |status| status.started as f64 / status.busy_seconds);
-    slots * f64::midpoint(lately, always)
 }
 
 /// Three decimals are enough for a person.
@@ -170,7 +186,9 @@ mod tests {
     #[test]
     fn the_parts_of_a_loss_add_up_to_it() {
         let tail = |slots| Idle { tail: slots, ..Idle::default() };
-        let losses = Losses::default().until(at(0), tail(3.0)).until(at(10), tail(0.0)).until(at(99), tail(5.0));
+        let losses = Losses::default().until(at(0), tail(3.0), 8.0).until(at(10), tail(0.0), 0.0);
+        let losses = losses.until(at(99), tail(5.0), 0.0);
+        assert!((losses.capacity - 80.0).abs() < 1e-9, "eight slots for ten seconds");
         let found = attribute(losses, 10.0, 1000.0, 0.1);
         let expected = EfficiencyLoss { tail: 3.0, lost_nodes: 1.0, transfer: 6.0, ..EfficiencyLoss::default() };
         assert_eq!(found, expected);

@@ -54,8 +54,8 @@ pub(crate) fn one(work: &mut Work<'_>) {
     if work.stage != Stage::Finished {
         verify::weigh(work);
     }
-    let layout = work.layout.clone();
-    fold(work, layout.as_ref());
+    let layout = work.layout;
+    fold(work, layout);
 }
 
 fn fold(work: &mut Work<'_>, layout: Option<&Layout>) {
@@ -96,31 +96,44 @@ fn fold(work: &mut Work<'_>, layout: Option<&Layout>) {
 /// Takes one node's report in, cut to the job's indexes.
 fn read(draft: &mut Draft<'_>, all: &IndexSet) {
     let Some(status) = draft.status() else { return };
-    draft.completed = &status.completed() & all;
+    draft.completed = within(status.completed(), all);
     for failure in &status.failures {
         *draft.failed.entry(failure.attempt).or_default() |= &(&failure.indexes & all);
     }
-    let completed = draft.completed.clone();
-    draft.failed.values_mut().for_each(|failed| *failed -= &completed);
+    draft.failed.values_mut().for_each(|failed| *failed -= &draft.completed);
+}
+
+/// What of `indexes` is among the job's, which are the first so many.
+fn within(indexes: IndexSet, all: &IndexSet) -> IndexSet {
+    if indexes.max() <= all.max() { indexes } else { &indexes & all }
 }
 
 /// Decides whose output of each index counts: first what was taken over, then those whose node it was granted to,
 /// then those who computed it as a check, then the others.
 fn accept(drafts: &mut [Draft<'_>], taken_over: &IndexSet) -> IndexSet {
-    let mut done = taken_over.clone();
     for draft in drafts.iter_mut() {
-        let granted: IndexSet = draft.grants.values().flat_map(IndexSet::ranges).collect();
-        draft.accepted = &(&(&draft.completed & &granted) - &draft.checks) - &done;
-        done |= &draft.accepted;
+        draft.accepted = &draft.completed & &IndexSet::join(draft.grants.values());
+        draft.accepted -= &draft.checks;
     }
-    for draft in drafts.iter_mut() {
+    let mut done = IndexSet::join(drafts.iter().map(|draft| &draft.accepted).chain([taken_over]));
+    if done.count() < taken_over.count() + drafts.iter().map(|draft| draft.accepted.count()).sum::<u64>() {
+        // Two have delivered the same: the elder's counts.
+        done = taken_over.clone();
+        for draft in drafts.iter_mut() {
+            draft.accepted -= &done;
+            done |= &draft.accepted;
+        }
+    }
+    for draft in drafts.iter_mut().filter(|draft| !draft.checks.is_empty()) {
         let checked = &(&draft.completed & &draft.checks) - &done;
         draft.checks -= &checked;
         draft.accepted |= &checked;
+        draft.is_late = !checked.is_empty();
         done |= &checked;
     }
-    for draft in drafts {
+    for draft in drafts.iter_mut().filter(|draft| draft.accepted != draft.completed) {
         let late = &draft.completed - &done;
+        draft.is_late |= !late.is_empty();
         draft.accepted |= &late;
         done |= &late;
     }
@@ -158,15 +171,19 @@ fn claim(drafts: &mut [Draft<'_>], all: &IndexSet, done: &IndexSet, verify: Opti
 
 /// What of a grant has not failed here.
 fn open_of(draft: &Draft<'_>, attempt: u32, granted: &IndexSet, all: &IndexSet) -> IndexSet {
-    let mut open = granted & all;
+    let mut open = within(granted.clone(), all);
     draft.failed.range(attempt..).for_each(|(_, failed)| open -= failed);
     open
 }
 
 /// What was recalled and may have started, and what had.
 fn claim_recalled(draft: &mut Draft<'_>, all: &IndexSet, claimed: &mut IndexSet) {
+    let reported = draft.status().map(|status| &status.retained).filter(|retained| !retained.is_empty());
+    if draft.recalled.is_empty() && reported.is_none() {
+        return;
+    }
     let recalled = &(&draft.recalled & all) - claimed;
-    let mut retained = draft.status().map_or_else(IndexSet::new, |status| &status.retained & all);
+    let mut retained = reported.map_or_else(IndexSet::new, |reported| reported & all);
     retained -= &*claimed;
     retained -= &recalled;
     draft.failed.values().for_each(|failed| retained -= failed);
@@ -178,6 +195,9 @@ fn claim_recalled(draft: &mut Draft<'_>, all: &IndexSet, claimed: &mut IndexSet)
 
 /// What runs here as well as elsewhere, or only here by now.
 fn claim_copies(draft: &mut Draft<'_>, all: &IndexSet, done: &IndexSet, claimed: &mut IndexSet) {
+    if draft.copies.is_empty() {
+        return;
+    }
     let mut copies = IndexSet::new();
     for (attempt, granted) in &draft.grants {
         let open = &(&open_of(draft, *attempt, granted, all) & &draft.copies) - done;
@@ -267,6 +287,9 @@ fn settle(work: &mut Work<'_>) {
     let unsettled_failures: IndexSet = work.fold.waiting.values().flat_map(IndexSet::ranges).collect();
     let unsettled_failures = &unsettled_failures | &work.fold.failed;
     for (draft, adopted) in work.drafts.iter_mut().zip(adoptions) {
+        if is_settled(draft) {
+            continue;
+        }
         for (attempt, granted) in &mut draft.grants {
             let mut kept = draft.accepted.clone();
             draft.failed.range(*attempt..).for_each(|(_, failed)| kept |= &(failed & &unsettled_failures));
@@ -284,9 +307,24 @@ fn settle(work: &mut Work<'_>) {
     }
 }
 
+/// True when its grants hold no more than what counts and what is expected: nothing of it failed, nothing is there to be
+/// compared, and nothing came that was not granted.
+fn is_settled(draft: &Draft<'_>) -> bool {
+    let count = |grants: &BTreeMap<u32, IndexSet>| grants.values().map(IndexSet::count).sum::<u64>();
+    let expected = count(&draft.outstanding) + count(&draft.copying);
+    draft.grants.len() <= 1
+        && draft.failed.is_empty()
+        && !draft.is_late
+        && draft.checks.is_empty()
+        && draft.accepted.count() + expected == count(&draft.grants)
+}
+
 /// What the draft at `at` delivered without holding a grant for it, by the attempt it stands at elsewhere.
 fn adoptions(work: &Work<'_>, at: usize) -> BTreeMap<u32, IndexSet> {
     let draft = &work.drafts[at];
+    if !draft.is_late {
+        return BTreeMap::new();
+    }
     let mut left = draft.accepted.clone();
     draft.grants.values().for_each(|granted| left -= granted);
     let mut adopted = BTreeMap::<u32, IndexSet>::new();

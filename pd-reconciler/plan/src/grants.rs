@@ -5,7 +5,7 @@
 //! not known gets a small probe. A job so small that measuring would cost more than it brings is given out
 //! whole.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use schemas::IndexSet;
@@ -18,9 +18,10 @@ use crate::{
     job::{Draft, Stage, Work},
     nodes::Nodes,
     placement::{self, Allotment},
-    poison,
+    poison::Poison,
     policy::Policy,
-    share, steal,
+    share::{self, Division},
+    steal,
     time::after,
     verify,
 };
@@ -42,21 +43,21 @@ pub(crate) fn refill<'a>(
 ) {
     let is_running = |work: &Work<'_>| work.stage == Stage::Running;
     jobs.iter_mut().filter(|work| is_running(work)).for_each(verify::demand);
-    let allotments = share::divide(jobs, dues, nodes);
-    let contenders = share::contenders(jobs, dues, &allotments);
+    let division = share::divide(jobs, dues, nodes, policy);
     for at in share::order(jobs) {
-        let (work, due, allotment) = (&mut jobs[at], &dues[at], &allotments[at]);
+        let (work, due, allotment) = (&mut jobs[at], &dues[at], &division.allotments[at]);
         if !is_running(work) {
+            efficiency::rest(work, now);
             continue;
         }
         if allotment.is_empty() && !due.is_empty() {
             let why = share::why_none(work, nodes);
             work.hold_up(why, plan);
         }
-        let is_all_out = refill_one(work, due.clone(), allotment, &contenders, nodes, policy, plan);
+        let is_all_out = refill_one(work, due.clone(), allotment, &division, nodes, policy, plan);
         verify::hold_up(work, nodes, plan);
-        let mut hands = hands(work, allotment, &contenders);
-        efficiency::observe(work, &hands, now);
+        let mut hands = hands(work, allotment, &division, nodes);
+        efficiency::observe(work, &hands, nodes, now);
         if !is_all_out && hands.iter().any(|hand| hand.free() > 0) {
             plan.wake(after(now, RECONSIDER));
         }
@@ -72,8 +73,8 @@ pub(crate) fn refill<'a>(
 fn refill_one<'a>(
     work: &mut Work<'a>,
     mut due: Due,
-    allotment: &Allotment,
-    contenders: &BTreeMap<String, u32>,
+    allotment: &Allotment<'a>,
+    division: &Division<'a>,
     nodes: &Nodes<'a>,
     policy: &Policy,
     plan: &mut Plan,
@@ -82,12 +83,13 @@ fn refill_one<'a>(
     if left == 0 || allotment.is_empty() {
         return left == 0;
     }
-    let hands = hands(work, allotment, contenders);
+    let hands = hands(work, allotment, division, nodes);
     let (needs, amounts) = if is_whole(work, left, &hands, policy) {
         let parts = share::split(left, &weights(&hands));
         (parts.clone(), parts)
     } else {
-        let most: Vec<u64> = hands.iter().map(|hand| poison::most(work, hand, left).min(hand.probe(policy))).collect();
+        let poison = Poison::of(work);
+        let most: Vec<u64> = hands.iter().map(|hand| poison.most(work, hand, left).min(hand.probe(policy))).collect();
         let needs = needs(work, left, &hands, &most, policy);
         let amounts = match needs.iter().sum::<u64>() {
             _ if is_handful(left, &hands) => soonest(&hands, left, &needs, &most),
@@ -108,35 +110,35 @@ fn refill_one<'a>(
 }
 
 /// Whole numbers in proportion to the speeds of the nodes.
-fn weights(hands: &[Hand]) -> Vec<u64> {
+fn weights(hands: &[Hand<'_>]) -> Vec<u64> {
     let fastest = hands.iter().map(Hand::speed).fold(f64::MIN_POSITIVE, f64::max);
     hands.iter().map(|hand| (1000.0 * hand.speed() / fastest).ceil() as u64).collect()
 }
 
 /// True for a fresh job that is so small that it is given out in one round.
-fn is_whole(work: &Work<'_>, left: u64, hands: &[Hand], policy: &Policy) -> bool {
+fn is_whole(work: &Work<'_>, left: u64, hands: &[Hand<'_>], policy: &Policy) -> bool {
     let slots: f64 = hands.iter().map(|hand| hand.slots).sum();
     let is_fresh = left == work.fold.all.count();
     is_fresh && left <= policy.whole_min.max((slots * f64::from(policy.whole_per_slot)) as u64)
 }
 
 /// True when what is left is no more than an index for each slot, and few.
-fn is_handful(left: u64, hands: &[Hand]) -> bool {
+fn is_handful(left: u64, hands: &[Hand<'_>]) -> bool {
     left <= HANDFUL_MAX && left as f64 <= hands.iter().map(|hand| hand.slots).sum()
 }
 
 /// How much each node has room for, at most `most`: what it needs, and when little is left what idles.
-fn needs(work: &Work<'_>, left: u64, hands: &[Hand], most: &[u64], policy: &Policy) -> Vec<u64> {
+fn needs(work: &Work<'_>, left: u64, hands: &[Hand<'_>], most: &[u64], policy: &Policy) -> Vec<u64> {
     let rest = Rest::of(left, hands);
     let is_stealing = policy.steals(work.job);
     let is_handful = is_handful(left, hands);
-    let need = |hand: &Hand| need(hand, &rest, is_stealing, policy).max(if is_handful { hand.free() } else { 0 });
+    let need = |hand: &Hand<'_>| need(hand, &rest, is_stealing, policy).max(if is_handful { hand.free() } else { 0 });
     hands.iter().zip(most).map(|(hand, most)| need(hand).min(*most)).collect()
 }
 
 /// Gives each index to the node that would end it soonest, while that one has room: a slow node which is idle gets
 /// none that would end later there. So it is when work is stolen.
-fn soonest(hands: &[Hand], left: u64, room: &[u64], most: &[u64]) -> Vec<u64> {
+fn soonest(hands: &[Hand<'_>], left: u64, room: &[u64], most: &[u64]) -> Vec<u64> {
     let mut amounts = vec![0; hands.len()];
     for _ in 0..left {
         let end = |at: &usize| hands[*at].seconds_for(hands[*at].outstanding + amounts[*at] + 1);
@@ -150,7 +152,7 @@ fn soonest(hands: &[Hand], left: u64, room: &[u64], most: &[u64]) -> Vec<u64> {
 
 /// How many indexes the node should be given now; 0 while it has enough. Never more than makes up its share of
 /// what is not done: near the end a full queue here would be an empty one elsewhere.
-fn need(hand: &Hand, rest: &Rest, is_stealing: bool, policy: &Policy) -> u64 {
+fn need(hand: &Hand<'_>, rest: &Rest, is_stealing: bool, policy: &Policy) -> u64 {
     let fair = rest.fair(hand);
     let Some(rate) = hand.rate else {
         let probe = (hand.slots * f64::from(policy.probe_per_slot)).ceil().max(1.0) as u64;
@@ -189,23 +191,26 @@ pub(crate) fn window_max(slots: f64, rate: Option<f64>, policy: &Policy) -> u64 
 /// Gives the node indexes until it has `amount` more, retries first.
 fn give<'a>(
     work: &mut Work<'a>,
-    hand: &Hand,
+    hand: &Hand<'_>,
     amount: u64,
     due: &mut Due,
     prefers_others: bool,
     nodes: &Nodes<'a>,
     plan: &mut Plan,
 ) {
-    let given = work.draft(&hand.node_uid).map_or(0, |draft| draft.outstanding_count() - hand.outstanding);
+    if amount == 0 {
+        return;
+    }
+    let given = work.draft(hand.node_uid).map_or(0, |draft| draft.outstanding_count() - hand.outstanding);
     let mut room = amount.saturating_sub(given);
-    for (attempt, mut suited) in verify::suited(work, &hand.node_uid, !prefers_others) {
+    for (attempt, mut suited) in verify::suited(work, hand.node_uid, !prefers_others) {
         let taken = suited.take_first(room);
         room -= taken.count();
-        check(work, &hand.node_uid, attempt, &taken, nodes, plan);
+        check(work, hand.node_uid, attempt, &taken, nodes, plan);
     }
-    let failed_here = work.draft(&hand.node_uid).map(failed_here).unwrap_or_default();
+    let failed_here = work.draft(hand.node_uid).map(failed_here).unwrap_or_default();
     for attempt in due.keys().rev().copied().collect::<Vec<u32>>() {
-        let Some(waiting) = due.get_mut(&attempt) else { continue };
+        let Some(waiting) = due.get_mut(&attempt).filter(|_| room > 0) else { continue };
         let taken = if prefers_others && attempt > 1 {
             (&*waiting - &failed_here).take_first(room)
         } else {
@@ -216,14 +221,14 @@ fn give<'a>(
         }
         *waiting -= &taken;
         room -= taken.count();
-        hand_over(work, &hand.node_uid, attempt, &taken, nodes, plan);
+        hand_over(work, hand.node_uid, attempt, &taken, nodes, plan);
     }
 }
 
 /// Lets a node compute what another one has delivered.
 fn check<'a>(work: &mut Work<'a>, node_uid: &str, attempt: u32, taken: &IndexSet, nodes: &Nodes<'a>, plan: &mut Plan) {
     let (Some(node), false) = (nodes.get(node_uid), taken.is_empty()) else { return };
-    let layout = work.layout.clone();
+    let layout = work.layout;
     if let Some(verify) = &mut work.verify {
         verify.due -= taken;
     }
@@ -261,7 +266,7 @@ fn hand_over<'a>(
     if let Some(waiting) = work.fold.waiting.get_mut(&(attempt - 1)) {
         *waiting -= taken;
     }
-    let layout = work.layout.clone();
+    let layout = work.layout;
     let Some(node) = nodes.get(node_uid) else { return };
     let Some(draft) = work.draft_for(node) else { return };
     plan.counts.grants += u64::from(!draft.is_granted);

@@ -1,19 +1,18 @@
 //! Hands: the nodes that may be given work of one job, with what they have of it and how soon they will be
 //! through. What grants, steals and copies are decided from.
 
-use std::collections::BTreeMap;
-
 use crate::{
     job::{Draft, Work},
+    nodes::Nodes,
     placement::Allotment,
     policy::Policy,
-    rates::Rate,
+    share::Division,
 };
 
 /// One node that may be given work of a job.
 #[derive(Clone, Debug)]
-pub(crate) struct Hand {
-    pub(crate) node_uid: String,
+pub(crate) struct Hand<'a> {
+    pub(crate) node_uid: &'a str,
     /// Slots that this job may count on here.
     pub(crate) slots: f64,
     /// Measured, on this job or an equal one; none: only a probe is given.
@@ -24,7 +23,7 @@ pub(crate) struct Hand {
     pub(crate) outstanding: u64,
 }
 
-impl Hand {
+impl Hand<'_> {
     /// Subtasks a second of all its slots.
     pub(crate) fn speed(&self) -> f64 {
         self.guess * self.slots
@@ -68,35 +67,38 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    pub(crate) fn of(left: u64, hands: &[Hand]) -> Self {
+    pub(crate) fn of(left: u64, hands: &[Hand<'_>]) -> Self {
         let open = left + hands.iter().map(|hand| hand.outstanding).sum::<u64>();
         Self { left, open, speed: hands.iter().map(Hand::speed).sum() }
     }
 
     /// The node's share of what is not done, by its part of the speed.
-    pub(crate) fn fair(&self, hand: &Hand) -> u64 {
+    pub(crate) fn fair(&self, hand: &Hand<'_>) -> u64 {
         ((self.open as f64 * hand.speed() / self.speed).ceil() as u64).max(1)
     }
 }
 
 /// The nodes of a job, the one that runs dry first in front, the faster one first among equals.
-pub(crate) fn hands(work: &Work<'_>, allotment: &Allotment, contenders: &BTreeMap<String, u32>) -> Vec<Hand> {
-    let mut hands: Vec<Hand> = allotment
-        .iter()
-        .map(|(node_uid, slots)| {
-            let rate: Option<Rate> = work.rates.get(node_uid.as_str()).copied();
-            Hand {
-                node_uid: node_uid.clone(),
-                slots: f64::from(*slots) / f64::from(*contenders.get(node_uid).unwrap_or(&1)),
-                rate: rate.filter(|rate| rate.is_measured).map(|rate| rate.per_slot),
-                guess: rate.map_or(1.0, |rate| rate.per_slot),
-                outstanding: work.draft(node_uid).map_or(0, Draft::outstanding_count),
-            }
-        })
-        .collect();
+pub(crate) fn hands<'a>(
+    work: &Work<'a>,
+    allotment: &Allotment<'a>,
+    division: &Division<'a>,
+    nodes: &Nodes<'a>,
+) -> Vec<Hand<'a>> {
+    let hand = |(node_uid, slots): (&&'a str, &u32)| {
+        let rate = work.rates.of(work, node_uid, nodes);
+        Hand {
+            node_uid,
+            slots: f64::from(*slots) / f64::from(division.contenders(node_uid)),
+            rate: rate.filter(|rate| rate.is_measured).map(|rate| rate.per_slot),
+            guess: rate.map_or(1.0, |rate| rate.per_slot),
+            outstanding: work.draft(node_uid).map_or(0, Draft::outstanding_count),
+        }
+    };
+    let mut hands: Vec<Hand<'a>> = allotment.iter().map(hand).collect();
     hands.sort_by(|a, b| {
         let by_time = a.seconds_left().total_cmp(&b.seconds_left());
-        by_time.then(b.speed().total_cmp(&a.speed())).then(a.node_uid.cmp(&b.node_uid))
+        by_time.then(b.speed().total_cmp(&a.speed())).then(a.node_uid.cmp(b.node_uid))
     });
     hands
 }

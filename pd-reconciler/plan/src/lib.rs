@@ -12,6 +12,7 @@ mod cache;
 mod copies;
 mod dependencies;
 mod efficiency;
+mod eta;
 mod failure_policy;
 mod fold;
 mod grants;
@@ -34,6 +35,7 @@ mod retry;
 mod sample;
 mod share;
 mod snapshot;
+mod spread;
 mod status;
 mod steal;
 mod taints;
@@ -73,7 +75,7 @@ fn decide(snapshot: &Snapshot, now: Timestamp, policy: &Policy) -> Plan {
     fold::reports(&mut jobs);
     verdict::judge(&mut jobs, snapshot, now, &mut plan);
     plan_call::place(&mut jobs, &nodes, now, policy, &mut plan);
-    rates::expect(&mut jobs, &nodes, &snapshot.history, now);
+    rates::expect(&mut jobs, &snapshot.history, now);
     let due: Vec<backoff::Due> = jobs.iter_mut().map(|work| backoff::release(work, now, policy, &mut plan)).collect();
     grants::refill(&mut jobs, &due, &nodes, now, policy, &mut plan);
     for work in &jobs {
@@ -100,7 +102,7 @@ fn write(
     policy: &Policy,
     plan: &mut Plan,
 ) {
-    let mut changes: Vec<Action> = work.drafts.iter().filter_map(|draft| draft.finish(work.job)).collect();
+    let mut changes: Vec<Action> = work.drafts.iter().filter_map(|draft| draft.finish(&work)).collect();
     changes.sort_by_key(|change| !matches!(change, Action::ReplaceAssignment { withdraws: true, .. }));
     let is_settled = changes.is_empty();
     plan.actions.append(&mut changes);

@@ -1,7 +1,7 @@
 //! The merge: when enough is done, the node that holds most of the bytes joins the outputs. Another one gets
 //! it when that node is lost or fails.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use jiff::Timestamp;
 use schemas::assignment::{MergeOrder, Part};
@@ -43,16 +43,16 @@ fn order_one<'a>(work: &mut Work<'a>, nodes: &Nodes<'a>, now: Timestamp, policy:
         return;
     };
     let parts = parts(work);
-    let layout = work.layout.clone();
+    let layout = work.layout;
     if let Some(draft) = work.draft_for(&node) {
         draft.spec.layout = layout;
-        draft.spec.merge = Some(MergeOrder { parts, attempt });
+        draft.spec.merge = Some(Cow::Owned(MergeOrder { parts, attempt }));
     }
 }
 
 /// The highest attempt that was ordered or answered.
 fn last_attempt(work: &Work<'_>) -> u32 {
-    let ordered = work.drafts.iter().filter_map(|draft| draft.spec.merge.as_ref()).map(|order| order.attempt);
+    let ordered = work.drafts.iter().filter_map(|draft| draft.spec.merge.as_deref()).map(|order| order.attempt);
     let answered = work.drafts.iter().filter_map(Draft::merge_report).map(|report| report.attempt);
     ordered.chain(answered).max().unwrap_or(0)
 }

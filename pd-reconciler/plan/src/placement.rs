@@ -11,31 +11,50 @@ use crate::{
 };
 
 /// Slots that a job may use, by node UID.
-pub(crate) type Allotment = BTreeMap<String, u32>;
+pub(crate) type Allotment<'a> = BTreeMap<&'a str, u32>;
 
 /// Splits the job's parallelism over its nodes: those that have work of it first, then those that want it, then
-/// the larger ones. A node gives at most its `room`. Nodes without a share are absent.
-pub(crate) fn allot(work: &Work<'_>, nodes: &Nodes<'_>, room: impl Fn(&Node<'_>) -> u32) -> Allotment {
+/// the larger ones. Nodes without a share are absent.
+pub(crate) fn allot<'a>(work: &Work<'a>, nodes: &Nodes<'a>) -> Allotment<'a> {
+    allot_among(work, work.eligible(nodes).map(|node| (node, node.facts.slots)))
+}
+
+/// The same of nodes that were dealt out: `rooms` holds places by node UID, of which each slot has `turns`.
+pub(crate) fn allot_rooms<'a>(
+    work: &Work<'a>,
+    nodes: &Nodes<'a>,
+    rooms: &BTreeMap<&'a str, u32>,
+    turns: u32,
+) -> Allotment<'a> {
+    let dealt = rooms.iter().filter_map(|(uid, places)| Some((nodes.get(uid)?, places.div_ceil(turns))));
+    allot_among(work, dealt.filter(|(node, _)| work.fits(node)))
+}
+
+/// Each node with the slots that it has room for.
+fn allot_among<'n, 'a: 'n>(work: &Work<'a>, nodes: impl Iterator<Item = (&'n Node<'a>, u32)>) -> Allotment<'a> {
     let mut left = parallelism_left(work);
     let is_new = |node: &Node<'_>| work.draft(&node.facts.uid).is_none_or(|draft| draft.grants.is_empty());
-    let mut ranked: Vec<&Node<'_>> = work.eligible(nodes).collect();
-    ranked.sort_by_key(|node| {
-        let is_last = taints::is_last_choice(node.facts, work.job);
-        (is_last && is_new(node), is_new(node), is_last, u32::MAX - node.facts.slots, &node.facts.name)
-    });
+    let mut ranked: Vec<(&Node<'a>, u32)> = nodes.collect();
+    let is_last = |node: &Node<'_>| taints::is_last_choice(node.facts, work.job);
+    if work.job.spec.parallelism.is_some() || ranked.iter().any(|(node, _)| is_last(node)) {
+        ranked.sort_by_cached_key(|(node, _)| {
+            let (is_new, is_last) = (is_new(node), is_last(node));
+            (is_last && is_new, is_new, is_last, u32::MAX - node.facts.slots, &node.facts.name)
+        });
+    }
     // The last choice is not needed where the others have a slot for each index that is not done.
     let open = work.fold.all.count() - work.fold.done.count() - work.fold.failed.count();
     let mut preferred: u64 = 0;
     let mut allotment = Allotment::new();
-    for node in ranked {
-        if taints::is_last_choice(node.facts, work.job) && is_new(node) && open <= preferred {
+    for (node, room) in ranked {
+        if is_last(node) && is_new(node) && open <= preferred {
             continue;
         }
-        let share = room(node).min(node.facts.slots).min(left);
+        let share = room.min(node.facts.slots).min(left);
         left -= share;
         preferred += u64::from(share);
         if share > 0 {
-            allotment.insert(node.facts.uid.clone(), share);
+            allotment.insert(node.facts.uid.as_str(), share);
         }
     }
     allotment
@@ -53,12 +72,12 @@ pub(crate) fn parallelism_left(work: &Work<'_>) -> u32 {
 
 /// Writes the slots that each node may use into the drafts. A node that lost its share finishes what it has
 /// on one slot; one that sent the job away keeps none.
-pub(crate) fn limit_slots(work: &mut Work<'_>, allotment: &Allotment) {
+pub(crate) fn limit_slots(work: &mut Work<'_>, allotment: &Allotment<'_>) {
     let is_limited = work.job.spec.parallelism.is_some() || work.is_rationed;
     for draft in work.drafts.iter_mut().filter(|draft| !draft.is_evicted) {
         let Some(node) = draft.node else { continue };
         let has_role = draft.outstanding_count() > 0 || draft.is_granted;
-        draft.spec.slots = match allotment.get(&draft.spec.node_uid) {
+        draft.spec.slots = match allotment.get(draft.spec.node_uid) {
             Some(share) if *share < node.facts.slots => Some(*share),
             None if is_limited && has_role && node.takes_work() => Some(1),
             None if is_limited => draft.spec.slots,

@@ -10,25 +10,40 @@ use crate::{
     job::{Draft, Work},
 };
 
-/// The most that the node may be given of the job now, `left` of which is not given out.
-pub(crate) fn most(work: &Work<'_>, hand: &Hand, left: u64) -> u64 {
-    let draft = work.draft(&hand.node_uid);
-    if let Some(blamed) = draft.filter(|draft| !ranges(draft).is_empty()) {
-        return blamed.completed.count().max(1).saturating_sub(hand.outstanding);
+/// What failed as ranges, of one job.
+pub(crate) struct Poison {
+    /// Not done since, and not given up.
+    suspected: IndexSet,
+    /// True when some range ever failed so.
+    is_found: bool,
+}
+
+impl Poison {
+    pub(crate) fn of(work: &Work<'_>) -> Self {
+        let failed: IndexSet = work.drafts.iter().flat_map(ranges).collect();
+        let suspected = &(&failed - &work.fold.done) - &work.fold.failed;
+        Self { suspected, is_found: !failed.is_empty() }
     }
-    let failed: IndexSet = work.drafts.iter().flat_map(|draft| ranges(draft).ranges().collect::<Vec<_>>()).collect();
-    if failed.is_empty() {
-        return u64::MAX;
+
+    /// The most that the node may be given of the job now, `left` of which is not given out.
+    pub(crate) fn most(&self, work: &Work<'_>, hand: &Hand<'_>, left: u64) -> u64 {
+        if !self.is_found {
+            return u64::MAX;
+        }
+        let draft = work.draft(hand.node_uid);
+        if let Some(blamed) = draft.filter(|draft| ranges(draft).next().is_some()) {
+            return blamed.completed.count().max(1).saturating_sub(hand.outstanding);
+        }
+        let here: IndexSet =
+            draft.iter().flat_map(|draft| draft.outstanding.values().flat_map(IndexSet::ranges)).collect();
+        let half = self.suspected.count().div_ceil(2).saturating_sub((&here & &self.suspected).count());
+        half + left.saturating_sub((&self.suspected - &work.fold.outstanding).count())
     }
-    let suspected = &(&failed - &work.fold.done) - &work.fold.failed;
-    let here: IndexSet = draft.iter().flat_map(|draft| draft.outstanding.values().flat_map(IndexSet::ranges)).collect();
-    let half = suspected.count().div_ceil(2).saturating_sub((&here & &suspected).count());
-    half + left.saturating_sub((&suspected - &work.fold.outstanding).count())
 }
 
 /// What failed as a range here.
-fn ranges(draft: &Draft<'_>) -> IndexSet {
+fn ranges<'a>(draft: &Draft<'a>) -> impl Iterator<Item = std::ops::RangeInclusive<u64>> + use<'a> {
     let failures = draft.status().into_iter().flat_map(|status| &status.failures);
     let failed = failures.filter(|failure| failure.outcome == FailureOutcome::SetupFailed);
-    failed.flat_map(|failure| failure.indexes.ranges()).collect()
+    failed.flat_map(|failure| failure.indexes.ranges())
 }

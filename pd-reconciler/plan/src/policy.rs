@@ -39,6 +39,9 @@ pub struct Policy {
     pub whole_per_slot: u32,
     /// A fresh job with at most this many subtasks is given out whole however few the slots.
     pub whole_min: u64,
+    /// Pairs of a job and a node up to which jobs of one kind take turns on every node. Each pair is an object, and
+    /// reports a few times a second: the server stores some thousand reports a second.
+    pub pairs_max: usize,
     /// Longest delay before a retry.
     pub retry_delay_max: Duration,
     /// A node's idleness is explained when the reason has held for so long: nodes between two jobs need no
@@ -89,6 +92,7 @@ impl Default for Policy {
             probe_per_slot: 2,
             whole_per_slot: 4,
             whole_min: 24,
+            pairs_max: 4096,
             retry_delay_max: Duration::from_mins(1),
             explain_after: Duration::from_secs(2),
             cache_unused_max: Duration::from_hours(7 * 24),

@@ -20,13 +20,13 @@ pub(crate) fn of(spec: &schemas::JobSpec) -> Option<&Quorum> {
 }
 
 /// What enough nodes have answered to the plan call.
-pub(crate) fn layout<'d>(drafts: &'d [Draft<'_>], quorum: &Quorum) -> Option<&'d Layout> {
+pub(crate) fn layout<'a>(drafts: &[Draft<'a>], quorum: &Quorum) -> Option<&'a Layout> {
     let is_enough = |layout: &&Layout| layouts(drafts).filter(|other| other == layout).count() >= quorum.agree as usize;
     layouts(drafts).find(is_enough)
 }
 
 /// Every answer to the plan call.
-pub(crate) fn layouts<'d>(drafts: &'d [Draft<'_>]) -> impl Iterator<Item = &'d Layout> {
+pub(crate) fn layouts<'a>(drafts: &[Draft<'a>]) -> impl Iterator<Item = &'a Layout> {
     drafts.iter().filter_map(Draft::plan_report).filter_map(|report| match report {
         PlanReport::Layout(layout) => Some(layout),
         PlanReport::Failed(_) => None,
@@ -51,8 +51,7 @@ pub(crate) fn liars(work: &Work<'_>) -> Vec<(usize, &'static str)> {
     let Some(quorum) = of(&work.job.spec) else { return Vec::new() };
     let result = result(&work.drafts, quorum);
     let lies = |(at, draft): (usize, &Draft<'_>)| {
-        let other_layout =
-            |report: &PlanReport| matches!(report, PlanReport::Layout(l) if Some(l) != work.layout.as_ref());
+        let other_layout = |report: &PlanReport| matches!(report, PlanReport::Layout(l) if Some(l) != work.layout);
         let merged = draft.merge_report().and_then(|report| report.result.as_ref());
         if work.layout.is_some() && draft.plan_report().is_some_and(other_layout) {
             return Some((at, "the answer to the plan call"));

@@ -63,11 +63,11 @@ impl History {
             let hash = work_hash(work.job);
             for draft in work.drafts.iter().filter(|draft| draft.node.is_some()) {
                 let Some(rate) = draft.rate() else { continue };
-                let uid = &draft.spec.node_uid;
+                let uid = draft.spec.node_uid;
                 let known = self.rates.get(&module).and_then(|nodes| nodes.get(uid));
                 if known.is_none_or(|past| past.seen < seen) {
                     let nodes = Arc::make_mut(&mut self.rates).entry(module).or_default();
-                    nodes.insert(uid.clone(), Past { rate, work: hash, seen });
+                    nodes.insert(uid.to_owned(), Past { rate, work: hash, seen });
                 }
             }
         }
@@ -93,10 +93,10 @@ fn work_hash(job: &Job) -> u64 {
 }
 
 /// Sets down the rates of all running jobs.
-pub(crate) fn expect<'a>(jobs: &mut [Work<'a>], nodes: &Nodes<'a>, history: &History, now: Timestamp) {
+pub(crate) fn expect<'a>(jobs: &mut [Work<'a>], history: &'a History, now: Timestamp) {
     for work in jobs.iter_mut().filter(|work| work.stage == Stage::Running) {
         watch(work, now);
-        work.rates = rates(work, nodes, history, now);
+        work.rates = Rates::new(work, history, now);
     }
 }
 
@@ -105,9 +105,9 @@ fn watch(work: &mut Work<'_>, now: Timestamp) {
     let mut progress = BTreeMap::new();
     for draft in work.drafts.iter().filter(|draft| draft.is_live && draft.outstanding_count() > 0) {
         let ended = draft.status().map_or(0, |status| status.started);
-        let known = work.memory.progress.get(&draft.spec.node_uid).filter(|known| known.ended == ended);
+        let known = work.memory.progress.get(draft.spec.node_uid).filter(|known| known.ended == ended);
         let now = Progress { ended, since: now };
-        progress.insert(draft.spec.node_uid.clone(), known.copied().unwrap_or(now));
+        progress.insert(draft.spec.node_uid.to_owned(), known.copied().unwrap_or(now));
     }
     work.memory.progress = progress;
 }
@@ -118,24 +118,33 @@ pub(crate) fn standstill(work: &Work<'_>, node_uid: &str, now: Timestamp) -> Dur
     since(from, now)
 }
 
-/// The rates of all nodes that may run the job or do.
-fn rates<'a>(work: &Work<'a>, nodes: &Nodes<'a>, history: &History, now: Timestamp) -> BTreeMap<&'a str, Rate> {
-    let concerned = nodes.values().filter(|node| node.takes_work() || work.draft(&node.facts.uid).is_some());
-    let concerned: Vec<&Node<'a>> = concerned.collect();
-    let measured = |node: &Node<'a>| work.draft(&node.facts.uid).and_then(Draft::rate);
-    let known: Vec<f64> = concerned.iter().filter_map(|node| measured(node)).collect();
-    let mean = if known.is_empty() { None } else { Some(known.iter().sum::<f64>() / known.len() as f64) };
-    let prior = Prior::of(work, &concerned, history);
-    let rate = |node: &&Node<'a>| {
-        let uid = node.facts.uid.as_str();
-        let rate = match (measured(node), prior.rate(node)) {
-            (Some(rate), _) => Rate { per_slot: rate, is_measured: true },
-            (None, Some(rate)) => rate,
-            (None, None) => Rate { per_slot: mean?, is_measured: false },
+/// The rates of one job, worked out for those nodes that are asked for.
+#[derive(Default)]
+pub(crate) struct Rates<'a> {
+    now: Timestamp,
+    /// Of what was measured.
+    mean: Option<f64>,
+    prior: Prior<'a>,
+}
+
+impl<'a> Rates<'a> {
+    fn new(work: &Work<'a>, history: &'a History, now: Timestamp) -> Self {
+        let known: Vec<f64> = work.drafts_by_node().filter_map(Draft::rate).collect();
+        let mean = if known.is_empty() { None } else { Some(known.iter().sum::<f64>() / known.len() as f64) };
+        Self { now, mean, prior: Prior::of(work, history) }
+    }
+
+    /// The rate of a node that may run the job; none when nothing is known of any.
+    pub(crate) fn of(&self, work: &Work<'a>, node_uid: &str, nodes: &Nodes<'a>) -> Option<Rate> {
+        let rate = match work.draft(node_uid).and_then(Draft::rate) {
+            Some(rate) => Rate { per_slot: rate, is_measured: true },
+            None => {
+                let expected = self.prior.rate(nodes.get(node_uid)?);
+                expected.or(self.mean.map(|mean| Rate { per_slot: mean, is_measured: false }))?
+            }
         };
-        Some((uid, slowed(rate, standstill(work, uid, now))))
-    };
-    concerned.iter().filter_map(rate).collect()
+        Some(slowed(rate, standstill(work, node_uid, self.now)))
+    }
 }
 
 /// A node that ended nothing for a while does not end more than one subtask in that time on each slot.
@@ -145,30 +154,38 @@ fn slowed(rate: Rate, standstill: Duration) -> Rate {
 }
 
 /// What is expected of nodes that have measured nothing of this job.
+#[derive(Default)]
 struct Prior<'h> {
     /// What nodes did of earlier jobs with the module.
     past: Option<&'h BTreeMap<String, Past>>,
-    work: u64,
+    /// Hash of what the job computes; none while no node has a past.
+    work: Option<u64>,
     /// What one unit of score is worth on this job, by earlier rates and by benchmarks.
     by_rate: Option<f64>,
     by_benchmark: Option<f64>,
 }
 
 impl<'h> Prior<'h> {
-    fn of(work: &Work<'_>, nodes: &[&Node<'_>], history: &'h History) -> Self {
+    fn of(work: &Work<'_>, history: &'h History) -> Self {
         let past = work.job.spec.task.module.and_then(|module| history.rates.get(&module));
         let worth = |score: &dyn Fn(&Node<'_>) -> Option<f64>| {
-            let both = |node: &&Node<'_>| Some((work.draft(&node.facts.uid)?.rate()?, score(node)?));
-            let (rates, scores) = nodes.iter().filter_map(both).fold((0.0, 0.0), |(a, b), (c, d)| (a + c, b + d));
+            let both = |draft: &Draft<'_>| Some((draft.rate()?, score(draft.node.as_ref()?)?));
+            let (rates, scores) =
+                work.drafts_by_node().filter_map(both).fold((0.0, 0.0), |(a, b), (c, d)| (a + c, b + d));
             (scores > 0.0).then(|| rates / scores)
         };
         let earlier = |node: &Node<'_>| past?.get(&node.facts.uid).map(|past| past.rate);
-        Self { past, work: work_hash(work.job), by_rate: worth(&earlier), by_benchmark: worth(&benchmark) }
+        Self {
+            past,
+            work: past.map(|_| work_hash(work.job)),
+            by_rate: worth(&earlier),
+            by_benchmark: worth(&benchmark),
+        }
     }
 
     fn rate(&self, node: &Node<'_>) -> Option<Rate> {
         let past = self.past.and_then(|nodes| nodes.get(&node.facts.uid));
-        if let Some(past) = past.filter(|past| past.work == self.work) {
+        if let Some(past) = past.filter(|past| self.work == Some(past.work)) {
             return Some(Rate { per_slot: past.rate, is_measured: true });
         }
         let guess =

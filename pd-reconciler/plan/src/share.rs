@@ -16,25 +16,55 @@ use crate::{
     job::{Draft, Stage, Work},
     nodes::{Node, Nodes},
     placement::{self, Allotment},
+    policy::Policy,
+    spread::Spread,
 };
 
+/// How the jobs divide the slots.
+pub(crate) struct Division<'a> {
+    /// By position of the job: slots that it may use.
+    pub(crate) allotments: Vec<Allotment<'a>>,
+    /// By node UID: how many jobs want it now. Each counts on an equal share of its slots, so the windows of all of
+    /// them together stay one window.
+    contenders: BTreeMap<&'a str, u32>,
+    /// The same for slots that were dealt out: those are nobody else's.
+    turns: u32,
+}
+
+impl Division<'_> {
+    /// How many jobs share the slots that one of them may use on a node.
+    pub(crate) fn contenders(&self, node_uid: &str) -> u32 {
+        self.contenders.get(node_uid).copied().unwrap_or(self.turns)
+    }
+}
+
 /// Slots that each job may use, by node. While all jobs that want some are of one queue and priority, each may
-/// use every slot, and they take turns; else the slots are dealt out.
-pub(crate) fn divide(jobs: &mut [Work<'_>], dues: &[Due], nodes: &Nodes<'_>) -> Vec<Allotment> {
+/// use every slot, and they take turns, as long as that makes not too many pairs; else the slots are dealt out.
+pub(crate) fn divide<'a>(jobs: &mut [Work<'a>], dues: &[Due], nodes: &Nodes<'a>, policy: &Policy) -> Division<'a> {
     let wanting: Vec<usize> = (0..jobs.len()).filter(|at| is_hungry(&jobs[*at], &dues[*at])).collect();
     let kinds: BTreeSet<(i32, &str)> = wanting.iter().map(|at| kind(&jobs[*at])).collect();
     let has_quota = wanting.iter().any(|at| jobs[*at].queue.is_some_and(|queue| queue.slots.is_some()));
-    let is_dealt = kinds.len() > 1 || has_quota;
-    let rooms = if is_dealt { Deal::new(jobs, dues, nodes, wanting).deal() } else { vec![] };
-    let allot = |(at, work): (usize, &mut Work<'_>)| {
+    let is_spread = wanting.len() > 1 && wanting.len() * nodes.len() > policy.pairs_max;
+    let (rooms, turns) = if kinds.len() > 1 || has_quota {
+        (Deal::new(jobs, dues, nodes, wanting).deal(), 1)
+    } else if is_spread {
+        let spread = Spread::of(jobs, dues, &wanting, nodes);
+        (spread.rooms, spread.turns)
+    } else {
+        (vec![], 1)
+    };
+    let is_dealt = !rooms.is_empty();
+    let allot = |(at, work): (usize, &mut Work<'a>)| {
         work.is_rationed = is_dealt;
         match rooms.get(at) {
             _ if work.stage != Stage::Running => Allotment::new(),
-            Some(room) => placement::allot(work, nodes, |node| room.get(node.facts.uid.as_str()).copied().unwrap_or(0)),
-            None => placement::allot(work, nodes, |node| node.facts.slots),
+            Some(room) => placement::allot_rooms(work, nodes, room, turns),
+            None => placement::allot(work, nodes),
         }
     };
-    jobs.iter_mut().enumerate().map(allot).collect()
+    let allotments: Vec<Allotment<'a>> = jobs.iter_mut().enumerate().map(allot).collect();
+    let contenders = contenders(jobs, dues, &allotments);
+    Division { allotments, contenders, turns }
 }
 
 /// Jobs of one kind share evenly.
@@ -182,14 +212,13 @@ pub(crate) fn why_none(work: &Work<'_>, nodes: &Nodes<'_>) -> Waiting {
     Waiting { reason: waiting::NO_SLOT.into(), message }
 }
 
-/// How many jobs want each node now: each counts on an equal share of its slots, so the windows of all of
-/// them together stay one window. Slots that were dealt out are nobody else's.
-pub(crate) fn contenders(jobs: &[Work<'_>], dues: &[Due], allotments: &[Allotment]) -> BTreeMap<String, u32> {
+/// How many jobs want each node now, unless the slots were dealt out.
+fn contenders<'a>(jobs: &[Work<'a>], dues: &[Due], allotments: &[Allotment<'a>]) -> BTreeMap<&'a str, u32> {
     let mut contenders = BTreeMap::new();
     for ((work, due), allotment) in jobs.iter().zip(dues).zip(allotments) {
         if is_hungry(work, due) && !work.is_rationed {
             for node_uid in allotment.keys() {
-                *contenders.entry(node_uid.clone()).or_default() += 1;
+                *contenders.entry(*node_uid).or_default() += 1;
             }
         }
     }

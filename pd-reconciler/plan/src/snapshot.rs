@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use schemas::{Assignment, CachedResult, Digest, IndexSet, Job};
 
-use crate::{efficiency::Losses, rates::History};
+use crate::{efficiency::Losses, eta::Pace, rates::History};
 
 /// The cluster at one moment, as the reconciler has seen it.
 #[derive(Clone, Debug, Default)]
@@ -220,6 +220,8 @@ pub struct Memory {
     pub progress: BTreeMap<String, Progress>,
     /// Where slot-seconds went.
     pub losses: Losses,
+    /// What its indexes have cost.
+    pub pace: Pace,
     /// What comparisons of outputs have shown, for segments that are still there. The shell adds the answers.
     pub compared: Vec<Compared>,
 }

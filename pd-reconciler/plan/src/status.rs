@@ -72,7 +72,9 @@ fn count(work: &Work<'_>, status: &mut JobStatus) {
     status.failed_indexes = fold.failed.clone();
     status.found = &status.found | &fold.found;
     status.retries = status.retries.max(fold.retries);
-    status.layout.clone_from(&work.layout);
+    if status.layout.as_ref() != work.layout {
+        status.layout = work.layout.cloned();
+    }
 }
 
 /// The conditions in batch/v1's order: Planned, Suspended, then the interim one, then the terminal one once nothing
@@ -89,7 +91,7 @@ fn set_conditions(work: &Work<'_>, is_settled: bool, now: Timestamp, status: &mu
     if status.start_time.is_none() && (is_called || work.layout.is_some()) {
         status.start_time = Some(now);
     }
-    if let Some(layout) = &work.layout {
+    if let Some(layout) = work.layout {
         let s = if layout.subtasks == 1 { "" } else { "s" };
         let message = format!("the task cut the job into {} subtask{s}", layout.subtasks);
         set(status, conditions::PLANNED, "Planned", &message);

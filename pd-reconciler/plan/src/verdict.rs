@@ -103,7 +103,7 @@ fn stored(work: &Work<'_>, type_: &str) -> Option<Verdict> {
 
 /// All indexes are done, or as many as the success policy asks for, or as many targets are found.
 fn success(work: &Work<'_>) -> Option<Verdict> {
-    let layout = work.layout.as_ref()?;
+    let layout = work.layout?;
     let done = work.fold.done.count();
     if let Some(policy) = &work.job.spec.success_policy {
         let found = work.fold.found.count();

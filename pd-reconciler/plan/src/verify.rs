@@ -72,7 +72,7 @@ pub(crate) fn weigh(work: &mut Work<'_>) {
 impl Verify {
     /// As the job's status has it; none for a job that does not verify, or is not planned.
     fn begin(work: &Work<'_>) -> Option<Self> {
-        let (verification, layout) = (work.job.spec.verification.as_ref()?, work.layout.as_ref()?);
+        let (verification, layout) = (work.job.spec.verification.as_ref()?, work.layout?);
         let taken_over = work.cached.as_ref().map(|cached| cached.outputs.indexes()).unwrap_or_default();
         let must = match verification {
             Verification::Quorum(_) => IndexSet::first(layout.subtasks),
@@ -116,7 +116,7 @@ impl Verify {
     }
 
     fn catch(&mut self, what: String, draft: &Draft<'_>) {
-        let node = UntrustedNode { name: draft.spec.node_name.clone(), uid: draft.spec.node_uid.clone() };
+        let node = UntrustedNode { name: draft.spec.node_name.to_owned(), uid: draft.spec.node_uid.to_owned() };
         if self.status.untrusted.contains(&node) {
             return;
         }

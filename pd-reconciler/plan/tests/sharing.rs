@@ -111,8 +111,9 @@ fn given(snapshot: &Snapshot) -> BTreeMap<(usize, String), u32> {
 
 proptest! {
     #[test]
-    fn slots_are_shared_as_queues_and_priorities_say(setting in settings()) {
-        let (policy, now) = (Policy::default(), at(NOW));
+    fn slots_are_shared_as_queues_and_priorities_say(setting in settings(), spreads in any::<bool>()) {
+        let pairs_max = if spreads { 0 } else { Policy::default().pairs_max };
+        let (policy, now) = (Policy { pairs_max, ..Policy::default() }, at(NOW));
         let mut after = snapshot(&setting);
         for round in 0.. {
             let planned = plan(&after, now, &policy);
@@ -125,7 +126,9 @@ proptest! {
         let given = given(&after);
         let is_one_kind = setting.jobs.windows(2).all(|two| (two[0].queue, two[0].priority) == (two[1].queue, two[1].priority));
         let has_quota = setting.jobs.iter().any(|wish| setting.queues[wish.queue].1.is_some());
-        if is_one_kind && !has_quota {
+        let all_slots = setting.slots.iter().sum::<u32>() as usize;
+        let takes_turns = !spreads || setting.jobs.len() > all_slots;
+        if is_one_kind && !has_quota && takes_turns {
             // They take turns on the same slots.
             return Ok(());
         }

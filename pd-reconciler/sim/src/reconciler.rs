@@ -139,8 +139,7 @@ impl Reconciler {
     }
 
     fn facts(&self, node: &NodeObject, kubelets: &[Kubelet], now: Micros) -> NodeFacts {
-        let heard = kubelets.iter().enumerate().find(|(_, kubelet)| kubelet.name == node.name);
-        let heard = heard.and_then(|(number, kubelet)| kubelet.heard(number, now));
+        let heard = kubelets[node.number].heard(node.number, now);
         // A renewal is seen as a change, so the first that counts is one since we listen.
         let heard = heard.filter(|heard| self.listening_since.is_some_and(|since| *heard >= since));
         NodeFacts {
@@ -149,7 +148,8 @@ impl Reconciler {
             slots: node.slots,
             ready: node.ready,
             idle_reason: node.idle_reason.clone(),
-            schedulable: true,
+            schedulable: node.schedulable,
+            draining: node.draining,
             seen: self.seen.get(&node.uid).copied().unwrap_or_else(|| time_of(now)),
             heard: heard.map(time_of),
             ..NodeFacts::default()

@@ -47,6 +47,7 @@ struct Drawn {
     heal_at: Micros,
     work_done_by: Micros,
     reconcilers: usize,
+    jobs: u64,
     /// The reconcilers themselves are struck too.
     shakes_control: bool,
 }
@@ -68,7 +69,7 @@ fn draw(world: &mut World, chance: &mut Chance) -> Drawn {
     let nodes: Vec<(usize, f64)> =
         (0..count).map(|_| (chance.between(1, 4) as usize, chance.log_between(0.25, 1.0))).collect();
     let heal_at = (chance.log_between(STRUCK.0, STRUCK.1) * 1e6) as Micros;
-    let mut drawn = Drawn { nodes, heal_at, work_done_by: heal_at, reconcilers: 1, shakes_control: false };
+    let mut drawn = Drawn { nodes, heal_at, work_done_by: heal_at, reconcilers: 1, jobs: 0, shakes_control: false };
     match chance.below(10) {
         0..=4 => {}
         5..=7 => drawn.shakes_control = true,
@@ -85,6 +86,8 @@ fn draw(world: &mut World, chance: &mut Chance) -> Drawn {
     }
     draw_jobs(world, &mut drawn, chance);
     draw_faults(world, &drawn, chance);
+    // Its own stream, so that what people do moves nothing else of a seed.
+    draw_people(world, &drawn, &mut chance.fork(5));
     heal(world, &drawn);
     drawn
 }
@@ -93,6 +96,7 @@ fn draw_jobs(world: &mut World, drawn: &mut Drawn, chance: &mut Chance) {
     let capacity: f64 = drawn.nodes.iter().map(|(slots, speed)| *slots as f64 * speed).sum();
     let slowest = drawn.nodes.iter().map(|(_, speed)| *speed).fold(1.0, f64::min);
     let jobs = chance.between(1, 3);
+    drawn.jobs = jobs;
     let mut bound = 0.0;
     for number in 0..jobs {
         let share = drawn.heal_at as f64 * capacity / jobs as f64 * (0.2 + chance.unit());
@@ -179,6 +183,26 @@ fn draw_faults(world: &mut World, drawn: &Drawn, chance: &mut Chance) {
     }
 }
 
+/// In half of the scenarios people suspend jobs and resume them, change their parallelism, cordon and drain nodes.
+fn draw_people(world: &mut World, drawn: &Drawn, chance: &mut Chance) {
+    if chance.permille(500) {
+        return;
+    }
+    for _ in 0..chance.between(1, 6) {
+        let at = chance.below(drawn.heal_at);
+        let span = (at, at + (chance.log_between(0.1, 120.0) * 1e6) as Micros);
+        let (job, node) = (chance.below(drawn.jobs), chance.below(drawn.nodes.len() as u64) as usize);
+        match chance.below(4) {
+            0 => strike_for(world, drawn, span, Fault::Suspend(job, true), Fault::Suspend(job, false)),
+            1 => {
+                let slots = chance.between(1, 4) as u32;
+                strike_for(world, drawn, span, Fault::Parallelism(job, Some(slots)), Fault::Parallelism(job, None));
+            }
+            drains => strike_for(world, drawn, span, Fault::Cordon(node, drains == 3), Fault::Uncordon(node)),
+        }
+    }
+}
+
 fn strike_for(world: &mut World, drawn: &Drawn, span: (Micros, Micros), start: Fault, end: Fault) {
     world.strike(span.0, start);
     world.strike(span.1.min(drawn.heal_at), end);
@@ -188,12 +212,19 @@ fn strike_for(world: &mut World, drawn: &Drawn, span: (Micros, Micros), start: F
 fn heal(world: &mut World, drawn: &Drawn) {
     let at = drawn.heal_at + 1;
     for node in 0..drawn.nodes.len() {
-        for end in [Fault::Start(node), Fault::Thaw(node), Fault::Mend(node), Fault::Throttle(node, 1.0)] {
+        for end in [
+            Fault::Start(node),
+            Fault::Thaw(node),
+            Fault::Mend(node),
+            Fault::Throttle(node, 1.0),
+            Fault::Uncordon(node),
+        ] {
             world.strike(at, end);
         }
     }
     world.strike(at, Fault::Weather(0, 0));
     world.strike(at, Fault::StartServer);
+    (0..drawn.jobs).for_each(|job| world.strike(at, Fault::Suspend(job, false)));
     for number in 0..drawn.reconcilers {
         world.strike(at, Fault::StartReconciler(number));
         world.strike(at, Fault::MendReconciler(number));

@@ -8,15 +8,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use pd_plan::Readiness;
 use schemas::{Assignment, AssignmentStatus, Job, JobStatus};
 
-use crate::bug::Bug;
+use crate::{bug::Bug, world::is_over};
 
 /// A Node, as far as the plan reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct NodeObject {
+    /// Number of its machine.
+    pub(crate) number: usize,
     pub(crate) name: String,
     pub(crate) uid: String,
     pub(crate) slots: u32,
     pub(crate) ready: Readiness,
+    /// False when it is cordoned.
+    pub(crate) schedulable: bool,
+    /// True when what it has not started should go elsewhere.
+    pub(crate) draining: bool,
     /// Why it has nothing to do, as the reconciler wrote it down.
     pub(crate) idle_reason: Option<String>,
     pub(crate) version: u64,
@@ -95,18 +101,48 @@ impl Server {
     }
 
     /// Stores a node that joins; one of the same name is replaced.
-    pub(crate) fn join(&mut self, name: &str, uid: &str, slots: u32) -> Object {
+    pub(crate) fn join(&mut self, number: usize, name: &str, uid: &str, slots: u32) -> Object {
         let node = NodeObject {
+            number,
             name: name.to_owned(),
             uid: uid.to_owned(),
             slots,
             ready: Readiness::True,
+            schedulable: true,
+            draining: false,
             idle_reason: None,
             version: self.next_version(),
         };
         let node = Arc::new(node);
         self.nodes.insert(name.to_owned(), Arc::clone(&node));
         Object::Node(node)
+    }
+
+    /// A user changes what a job asks for; none when it is not there or is over.
+    pub(crate) fn edit_job(&mut self, uid: &str, edit: impl FnOnce(&mut Job)) -> Option<Object> {
+        let mut job = (**self.jobs.get(uid).filter(|job| !is_over(job))?).clone();
+        let before = job.spec.clone();
+        edit(&mut job);
+        if job.spec == before {
+            return None;
+        }
+        job.metadata.generation = job.metadata.generation.map(|generation| generation + 1);
+        job.metadata.resource_version = Some(self.next_version().to_string());
+        let job = Arc::new(job);
+        self.jobs.insert(uid.to_owned(), Arc::clone(&job));
+        Some(Object::Job(job))
+    }
+
+    /// An administrator cordons a node, drains it, or lets it take work again; none when it has not joined.
+    pub(crate) fn edit_node(&mut self, name: &str, schedulable: bool, draining: bool) -> Option<Object> {
+        let version = self.version + 1;
+        let there = self.nodes.get_mut(name)?;
+        if (there.schedulable, there.draining) == (schedulable, draining) {
+            return None;
+        }
+        self.version = version;
+        *there = Arc::new(NodeObject { schedulable, draining, version, ..(**there).clone() });
+        Some(Object::Node(Arc::clone(there)))
     }
 
     /// Everything, or what one node watches.

@@ -17,6 +17,29 @@ use pd_sim::{
 /// What ours has to keep: median and 95th percentile of makespan over the lower bound.
 const GOALS: (f64, f64) = (1.03, 1.08);
 
+/// What an estimate may be off, as a share of the makespan.
+const ESTIMATE_GOAL: f64 = 0.2;
+
+/// Prints how good the estimated completion times were, where nothing goes wrong.
+pub(crate) fn print_estimates(first: u64, seeds: u64, only: &str, threads: usize) -> Result<()> {
+    ensure!(seeds > 0, "--seeds must be at least 1");
+    println!("estimated completion time, off by … of the makespan, over {seeds} random clusters, nothing wrong\n");
+    println!(
+        "| costs | after a tenth: median | 95th | within 20 % | worst from then on: median | 95th | within 20 % |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for shape in Shape::ALL.into_iter().filter(|shape| shape.name().contains(only)) {
+        let samples = samples(first, seeds, shape, Trouble::Nothing, threads)?;
+        let told = |of: fn(&Sample) -> f64| {
+            let (median, late) = percentiles(samples.iter().map(of));
+            let within = samples.iter().filter(|sample| of(sample) <= ESTIMATE_GOAL).count() * 100 / samples.len();
+            format!("{median:.3} | {late:.3} | {within} %")
+        };
+        println!("| {} | {} | {} |", shape.name(), told(|sample| sample.estimate.0), told(|sample| sample.estimate.1));
+    }
+    Ok(())
+}
+
 /// Prints the rows whose name contains `only`, each over `seeds` clusters.
 pub(crate) fn print(first: u64, seeds: u64, only: &str, threads: usize) -> Result<()> {
     ensure!(seeds > 0, "--seeds must be at least 1");
@@ -42,7 +65,12 @@ pub(crate) fn print(first: u64, seeds: u64, only: &str, threads: usize) -> Resul
     }
     print_row("all", "all", &all);
     let (median, late) = ours(&all);
-    println!("\n{:.0} s; goals for ours: {:.2} / {:.2}", started.elapsed().as_secs_f64(), GOALS.0, GOALS.1);
+    let (plans, seconds): (u64, f64) = (all.iter().map(|sample| sample.plans).sum(), started.elapsed().as_secs_f64());
+    println!(
+        "\n{plans} plans, {:.3} ms of a thread each, all around them included",
+        1e3 * seconds * threads as f64 / plans as f64
+    );
+    println!("{:.0} s; goals for ours: {:.2} / {:.2}", started.elapsed().as_secs_f64(), GOALS.0, GOALS.1);
     if median > GOALS.0 || late > GOALS.1 {
         println!("missed: {median:.3} / {late:.3}");
     }

@@ -16,7 +16,7 @@ use crate::{
     load::{Load, Shape},
     scenario,
     trace::Trace,
-    world::{Fault, Times, World, micros_of},
+    world::{Fault, Foretold, Stats, Times, World, micros_of},
 };
 
 /// What the cluster would need for the whole job if nothing were ever lost and nothing went wrong.
@@ -76,6 +76,11 @@ pub struct Sample {
     pub baselines: [f64; Baseline::ALL.len()],
     /// Writes of the reconciler.
     pub writes: u64,
+    /// Plans that were made.
+    pub plans: u64,
+    /// How far the estimated completion time was off, as a share of the makespan: by the first status after a tenth of
+    /// the indexes, and by the worst one from then on; infinite when there was none.
+    pub estimate: (f64, f64),
 }
 
 /// One random cluster with its job.
@@ -88,7 +93,7 @@ struct Case {
 /// Runs one cell of the table on the cluster of `seed`.
 pub fn sample(seed: u64, shape: Shape, trouble: Trouble, trace: Trace) -> Sample {
     let mut case = draw(seed, shape, trouble);
-    let (begun, ours, writes) = simulate(seed, &case, trouble, trace);
+    let Shown { begun, ours, stats, foretold } = simulate(seed, &case, trouble, trace);
     // The plan's clock begins when the number of indexes is known; so does everybody else's.
     case.machines.iter_mut().for_each(|machine| machine.begin(begun));
     let bound = bound::least(&case.machines, &case.load.costs);
@@ -98,7 +103,9 @@ pub fn sample(seed: u64, shape: Shape, trouble: Trouble, trace: Trace) -> Sample
         nodes: case.machines.len(),
         ours: over(ours.map(|micros| micros as f64)),
         baselines: Baseline::ALL.map(|policy| over(policy.makespan(&case.machines, &case.load.costs))),
-        writes,
+        writes: stats.writes,
+        plans: stats.plans,
+        estimate: ours.map_or((f64::INFINITY, f64::INFINITY), |ours| off(&foretold, begun, ours)),
     }
 }
 
@@ -126,11 +133,30 @@ fn draw(seed: u64, shape: Shape, trouble: Trouble) -> Case {
     Case { machines, troubled, load }
 }
 
-/// When the job was planned, how long it took from there until every index was accepted, and the writes.
-fn simulate(seed: u64, case: &Case, trouble: Trouble, trace: Trace) -> (Micros, Option<Micros>, u64) {
+/// What one run has shown.
+struct Shown {
+    /// When the job was planned.
+    begun: Micros,
+    /// From there until every index was accepted.
+    ours: Option<Micros>,
+    stats: Stats,
+    foretold: Vec<Foretold>,
+}
+
+/// How far estimates were off, as shares of the makespan: the first after a tenth of the indexes, and the worst from then
+/// on.
+fn off(foretold: &[Foretold], begun: Micros, ours: Micros) -> (f64, f64) {
+    let late = foretold.iter().filter(|foretold| foretold.done >= 0.1 && foretold.at < begun + ours);
+    let mut off = late.map(|foretold| foretold.end.abs_diff(begun + ours) as f64 / ours as f64);
+    let first = off.next().unwrap_or(f64::INFINITY);
+    (first, off.fold(first, f64::max))
+}
+
+fn simulate(seed: u64, case: &Case, trouble: Trouble, trace: Trace) -> Shown {
     let times = Times { commit: COMMIT, ..Times::default() };
     let mut world = World::new(seed, Policy::default(), times, None, trace);
     world.checks.are_on = false;
+    world.foretold = Some(Vec::new());
     for (number, machine) in case.machines.iter().enumerate() {
         world.add_node(machine.slots, machine.speed, LATENCY);
         let at = if trouble == Trouble::BiggestJoins && number == case.troubled { machine.joins_at() } else { 0 };
@@ -150,7 +176,8 @@ fn simulate(seed: u64, case: &Case, trouble: Trouble, trace: Trace) -> (Micros, 
     let job = world.job("j0");
     let begun = job.and_then(|job| since(job, conditions::PLANNED)).unwrap_or(SECOND);
     let ended = job.and_then(|job| since(job, conditions::SUCCESS_CRITERIA_MET));
-    (begun, ended.map(|ended| ended - begun), world.stats.writes)
+    let (stats, foretold) = (world.stats, world.foretold.take().unwrap_or_default());
+    Shown { begun, ours: ended.map(|ended| ended - begun), stats, foretold }
 }
 
 /// When a condition became true.

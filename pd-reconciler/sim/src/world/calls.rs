@@ -63,6 +63,7 @@ impl World {
                 }
                 self.trace.tell(self.now, || format!("{from:?} wrote {}", told(object)));
                 self.check_commit(from, before, object);
+                self.keep_foretold(object);
                 self.announce(object);
             }
             answer

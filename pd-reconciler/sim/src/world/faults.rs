@@ -46,6 +46,19 @@ pub enum Fault {
     CutReconciler(usize),
     /// A reconciler's line is whole again.
     MendReconciler(usize),
+    /// An administrator cordons a node; or drains it.
+    Cordon(usize, bool),
+    /// It takes work again.
+    Uncordon(usize),
+    /// A user suspends that job, or lets it go on.
+    Suspend(u64, bool),
+    /// A user lets that job use so many slots.
+    Parallelism(u64, Option<u32>),
+}
+
+/// UID of a scenario's job.
+fn uid(job: u64) -> String {
+    format!("j{job}")
 }
 
 impl World {
@@ -53,6 +66,7 @@ impl World {
         self.trace.tell(self.now, || format!("fault {fault:?}"));
         self.stats.faults += 1;
         match fault {
+            Fault::Cordon(..) | Fault::Uncordon(_) | Fault::Suspend(..) | Fault::Parallelism(..) => self.edit(fault),
             Fault::Start(node) => self.start_kubelet(node),
             Fault::Kill(node) => self.stop_kubelet(node),
             Fault::Wipe(node) => self.wipe(node),
@@ -95,6 +109,20 @@ impl World {
         self.listen();
     }
 
+    /// What people change while the cluster runs.
+    fn edit(&mut self, fault: Fault) {
+        let changed = match fault {
+            Fault::Cordon(node, drains) => self.server.edit_node(&self.kubelets[node].name, false, drains),
+            Fault::Uncordon(node) => self.server.edit_node(&self.kubelets[node].name, true, false),
+            Fault::Suspend(job, suspend) => self.server.edit_job(&uid(job), |job| job.spec.suspend = suspend),
+            Fault::Parallelism(job, slots) => self.server.edit_job(&uid(job), |job| job.spec.parallelism = slots),
+            _ => None,
+        };
+        if let Some(object) = changed {
+            self.announce(&object);
+        }
+    }
+
     /// Keeps track of whose lease is renewed.
     fn listen(&mut self) {
         let patience = self.policy.lost_after.as_micros() as Micros;
@@ -124,7 +152,7 @@ impl World {
         if !kubelet.has_joined {
             kubelet.has_joined = true;
             let (name, uid, slots) = (kubelet.name.clone(), kubelet.uid.clone(), kubelet.slots.len() as u32);
-            let object = self.server.join(&name, &uid, slots);
+            let object = self.server.join(number, &name, &uid, slots);
             self.announce(&object);
         }
         let kubelet = &mut self.kubelets[number];

@@ -127,6 +127,15 @@ impl std::ops::AddAssign for Stats {
     }
 }
 
+/// What one status of a job said of its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Foretold {
+    pub(crate) at: Micros,
+    /// Share of the indexes that had succeeded.
+    pub(crate) done: f64,
+    pub(crate) end: Micros,
+}
+
 /// One simulated cluster.
 #[derive(Debug)]
 pub struct World {
@@ -145,6 +154,8 @@ pub struct World {
     pub(crate) bug: Option<Bug>,
     pub(crate) checks: Checks,
     pub(crate) segments: u64,
+    /// What the statuses of jobs foretold; kept on request.
+    pub(crate) foretold: Option<Vec<Foretold>>,
     /// What happened, in words, if anybody wants to know.
     pub trace: Trace,
     /// What was counted.
@@ -169,6 +180,7 @@ impl World {
             bug,
             checks: Checks::default(),
             segments: 0,
+            foretold: None,
             trace,
             stats: Stats::default(),
         }
@@ -274,6 +286,17 @@ impl World {
             Event::Report { kubelet, incarnation, key } => self.report_if_due(kubelet, incarnation, key),
             Event::Tick { kubelet, incarnation, key } => self.tick(kubelet, incarnation, key),
             _ => {}
+        }
+    }
+
+    /// Keeps what a job's status says of its end.
+    pub(crate) fn keep_foretold(&mut self, object: &Object) {
+        let (Some(foretold), Object::Job(job)) = (&mut self.foretold, object) else { return };
+        let Some(status) = &job.status else { return };
+        if let Some(end) = status.estimated_completion_time {
+            let counts = status.subtasks;
+            let done = counts.succeeded as f64 / counts.total.max(1) as f64;
+            foretold.push(Foretold { at: self.now, done, end: micros_of(end) });
         }
     }
 

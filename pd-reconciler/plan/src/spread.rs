@@ -1,0 +1,136 @@
+//! Spreading: many jobs over many nodes. Where jobs of one kind take turns on every node there is an assignment for each
+//! pair of them; with a hundred jobs on a thousand nodes their reports alone would be more than a server can store.
+//! From so many pairs on each job is given nodes of its own: an equal part of the slots, first where it already is.
+//! With more jobs than slots, as many as need be take turns on a slot.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    backoff::Due,
+    job::Work,
+    nodes::{Node, Nodes},
+    placement,
+};
+
+/// Places of one kind of jobs: a slot, or the turns that a slot has.
+pub(crate) struct Spread<'a> {
+    /// By position of the job: places on each node, by its UID.
+    pub(crate) rooms: Vec<BTreeMap<&'a str, u32>>,
+    /// Jobs that share a slot at the most.
+    pub(crate) turns: u32,
+}
+
+impl<'a> Spread<'a> {
+    /// Divides the slots of all nodes among the jobs at the positions `wanting`.
+    pub(crate) fn of(jobs: &[Work<'a>], dues: &[Due], wanting: &[usize], nodes: &Nodes<'a>) -> Self {
+        let nodes: Vec<&Node<'a>> = nodes.values().filter(|node| node.takes_work()).collect();
+        let slots: u64 = nodes.iter().map(|node| u64::from(node.facts.slots)).sum();
+        let turns = (wanting.len() as u64).div_ceil(slots.max(1)).clamp(1, u64::from(u32::MAX)) as u32;
+        let most = |at: &usize| {
+            let due: u64 = dues[*at].values().map(schemas::IndexSet::count).sum();
+            let slots = u64::from(placement::parallelism_left(&jobs[*at]));
+            (due + jobs[*at].fold.outstanding.count()).min(slots.saturating_mul(u64::from(turns)))
+        };
+        let most: Vec<u64> = wanting.iter().map(most).collect();
+        let mut places = Places {
+            jobs,
+            left: targets(slots * u64::from(turns), wanting, &most, jobs.len()),
+            free: nodes.iter().map(|node| node.facts.slots.saturating_mul(turns)).collect(),
+            rooms: vec![BTreeMap::new(); jobs.len()],
+            nodes,
+        };
+        places.keep(wanting);
+        places.fill(wanting);
+        // What is free yet did not suit those who should have had it.
+        places.want_all(wanting, &most);
+        places.fill(wanting);
+        Self { rooms: places.rooms, turns }
+    }
+}
+
+/// Places, while they are given out.
+struct Places<'j, 'a> {
+    jobs: &'j [Work<'a>],
+    nodes: Vec<&'j Node<'a>>,
+    /// By position of the node.
+    free: Vec<u32>,
+    /// By position of the job: what it is still to get.
+    left: Vec<u64>,
+    rooms: Vec<BTreeMap<&'a str, u32>>,
+}
+
+impl Places<'_, '_> {
+    /// Jobs stay where they are: where they have something to do before where they had.
+    fn keep(&mut self, wanting: &[usize]) {
+        let positions: BTreeMap<&str, usize> =
+            self.nodes.iter().enumerate().map(|(at, node)| (node.facts.uid.as_str(), at)).collect();
+        for is_busy in [true, false] {
+            for job in wanting {
+                let drafts = self.jobs[*job].drafts.iter();
+                for draft in drafts.filter(|draft| draft.is_live && (draft.outstanding_count() > 0) == is_busy) {
+                    if let Some(node) = positions.get(draft.spec.node_uid) {
+                        self.give(*job, *node);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is free goes to the job that is to get most, a node as a whole as far as it goes.
+    fn fill(&mut self, wanting: &[usize]) {
+        for node in 0..self.nodes.len() {
+            while self.free[node] > 0 {
+                let fits = |job: &usize| self.left[*job] > 0 && self.jobs[*job].fits(self.nodes[node]);
+                let most = wanting.iter().copied().filter(fits).max_by_key(|job| (self.left[*job], usize::MAX - job));
+                let Some(job) = most else { break };
+                self.give(job, node);
+            }
+        }
+    }
+
+    /// From now on each job is to get as much as it can use.
+    fn want_all(&mut self, wanting: &[usize], most: &[u64]) {
+        for (job, most) in wanting.iter().zip(most) {
+            self.left[*job] = most - self.rooms[*job].values().map(|places| u64::from(*places)).sum::<u64>();
+        }
+    }
+
+    /// As much of a node as is free and as the job is to get.
+    fn give(&mut self, job: usize, node: usize) {
+        let given = u64::from(self.free[node]).min(self.left[job]) as u32;
+        if given == 0 || !self.jobs[job].fits(self.nodes[node]) {
+            return;
+        }
+        self.free[node] -= given;
+        self.left[job] -= u64::from(given);
+        *self.rooms[job].entry(&self.nodes[node].facts.uid).or_default() += given;
+    }
+}
+
+/// By position of the job, of `jobs` in all: an equal part of `places`, at most `most` of each that wants some. What one
+/// does not want goes to the others.
+fn targets(places: u64, wanting: &[usize], most: &[u64], jobs: usize) -> Vec<u64> {
+    let mut modest: Vec<usize> = (0..wanting.len()).collect();
+    modest.sort_by_key(|at| most[*at]);
+    let mut targets = vec![0; jobs];
+    let mut left = places;
+    for (number, at) in modest.iter().enumerate() {
+        let share = left.div_ceil((wanting.len() - number) as u64).min(most[*at]);
+        targets[wanting[*at]] = share;
+        left -= share;
+    }
+    targets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::targets;
+
+    #[test]
+    fn the_modest_get_what_they_want_and_the_others_the_rest() {
+        assert_eq!(targets(10, &[0, 2, 3], &[100, 1, 100], 4), [5, 0, 1, 4]);
+        assert_eq!(targets(10, &[0, 1], &[3, 2], 2), [3, 2]);
+        assert_eq!(targets(2, &[0, 1, 2], &[9, 9, 9], 3), [1, 1, 0]);
+        assert_eq!(targets(0, &[], &[], 1), [0]);
+    }
+}
