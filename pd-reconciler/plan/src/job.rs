@@ -35,7 +35,7 @@ pub(crate) struct Work<'a> {
     pub(crate) drafts: Vec<Draft<'a>>,
     pub(crate) layout: Option<&'a Layout>,
     /// What a node needs to run it; none when nothing of it is given out any more.
-    pub(crate) work: Option<WorkSpec>,
+    pub(crate) runs: Option<WorkSpec>,
     /// What was taken over from an earlier job, as its status says or as this plan has it.
     pub(crate) cached: Option<CacheUse>,
     pub(crate) fold: Fold,
@@ -156,7 +156,7 @@ impl<'a> Work<'a> {
         if let Some(position) = self.by_node.get(node.facts.uid.as_str()) {
             return self.drafts.get_mut(*position);
         }
-        self.work.as_ref()?;
+        self.runs.as_ref()?;
         self.by_node.insert(&node.facts.uid, self.drafts.len());
         self.drafts.push(Draft::new(node));
         self.drafts.last_mut()
@@ -226,7 +226,7 @@ fn bucket_one<'a>(
         by_node,
         drafts: assignments.into_iter().map(draft).collect(),
         layout: None,
-        work: None,
+        runs: None,
         cached: job.status.as_ref().and_then(|status| status.cached.clone()),
         fold: Fold::default(),
         stage: Stage::Planning,
@@ -244,8 +244,8 @@ fn bucket_one<'a>(
     if is_over(job) {
         work.stage = Stage::Finished;
     } else {
-        work.work = work_spec(job, &work.inputs);
-        if work.work.is_none() {
+        work.runs = work_spec(job, &work.inputs);
+        if work.runs.is_none() {
             let message = "spec.task.module is not filled in; admission does that when the Task exists";
             plan.note(work.about().to_string(), "TaskNotResolved", message);
             return None;

@@ -136,12 +136,11 @@ impl<'a> Rates<'a> {
 
     /// The rate of a node that may run the job; none when nothing is known of any.
     pub(crate) fn of(&self, work: &Work<'a>, node_uid: &str, nodes: &Nodes<'a>) -> Option<Rate> {
-        let rate = match work.draft(node_uid).and_then(Draft::rate) {
-            Some(rate) => Rate { per_slot: rate, is_measured: true },
-            None => {
-                let expected = self.prior.rate(nodes.get(node_uid)?);
-                expected.or(self.mean.map(|mean| Rate { per_slot: mean, is_measured: false }))?
-            }
+        let rate = if let Some(rate) = work.draft(node_uid).and_then(Draft::rate) {
+            Rate { per_slot: rate, is_measured: true }
+        } else {
+            let expected = self.prior.rate(nodes.get(node_uid)?);
+            expected.or(self.mean.map(|mean| Rate { per_slot: mean, is_measured: false }))?
         };
         Some(slowed(rate, standstill(work, node_uid, self.now)))
     }

@@ -281,7 +281,8 @@ impl World {
 
     /// Another node that runs some of `wanted`, if there is one that may not.
     fn second_owner(&self, kubelet: &Kubelet, work: &Work, wanted: &IndexSet) -> Option<String> {
-        if is_excused(kubelet, work.met) {
+        // One that is taken for lost goes on with what it has, and so may whoever has it now.
+        if is_excused(kubelet, work.met) || self.is_lost(kubelet) {
             return None;
         }
         let job = &work.object.spec.job.uid;

@@ -250,7 +250,7 @@ impl<'a> Draft<'a> {
             == (orders.plan, orders.plan_attempt, orders.slots)
             && stored.layout.as_ref() == orders.layout
             && stored.merge.as_ref() == orders.merge.as_deref()
-            && work.work.as_ref().is_none_or(|work| stored.work == *work);
+            && work.runs.as_ref().is_none_or(|work| stored.work == *work);
         // A lost node that comes back must not hold on to what others have by then.
         let is_let_go = || self.is_live || stored.recalled == &self.recalled | &self.retained;
         // A copy that has become the owner must not look like a copy: another one may be made of it.
@@ -285,7 +285,7 @@ impl<'a> Draft<'a> {
     /// The spec as it is to be; none while the task is not resolved.
     fn written(&self, work: &Work<'a>, job: JobRef) -> Option<AssignmentSpec> {
         let orders = &self.spec;
-        let runs = work.work.clone().or_else(|| self.before.map(|before| before.spec.work.clone()))?;
+        let runs = work.runs.clone().or_else(|| self.before.map(|before| before.spec.work.clone()))?;
         Some(AssignmentSpec {
             job,
             node_name: orders.node_name.to_owned(),
