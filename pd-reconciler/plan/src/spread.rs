@@ -64,12 +64,14 @@ impl Places<'_, '_> {
     fn keep(&mut self, wanting: &[usize]) {
         let positions: BTreeMap<&str, usize> =
             self.nodes.iter().enumerate().map(|(at, node)| (node.facts.uid.as_str(), at)).collect();
-        for is_busy in [true, false] {
+        // What runs keeps its slots; then those nodes are filled; then comes where nothing of it is any more.
+        let most: [fn(u64) -> u64; 3] =
+            [|open| open, |open| if open > 0 { u64::MAX } else { 0 }, |open| if open > 0 { 0 } else { u64::MAX }];
+        for most in most {
             for job in wanting {
-                let drafts = self.jobs[*job].drafts.iter();
-                for draft in drafts.filter(|draft| draft.is_live && (draft.outstanding_count() > 0) == is_busy) {
+                for draft in self.jobs[*job].drafts.iter().filter(|draft| draft.is_live) {
                     if let Some(node) = positions.get(draft.spec.node_uid) {
-                        self.give(*job, *node);
+                        self.give(*job, *node, most(draft.outstanding_count()));
                     }
                 }
             }
@@ -83,7 +85,7 @@ impl Places<'_, '_> {
                 let fits = |job: &usize| self.left[*job] > 0 && self.jobs[*job].fits(self.nodes[node]);
                 let most = wanting.iter().copied().filter(fits).max_by_key(|job| (self.left[*job], usize::MAX - job));
                 let Some(job) = most else { break };
-                self.give(job, node);
+                self.give(job, node, u64::MAX);
             }
         }
     }
@@ -95,9 +97,9 @@ impl Places<'_, '_> {
         }
     }
 
-    /// As much of a node as is free and as the job is to get.
-    fn give(&mut self, job: usize, node: usize) {
-        let given = u64::from(self.free[node]).min(self.left[job]) as u32;
+    /// As much of a node as is free and as the job is to get, at most `most`.
+    fn give(&mut self, job: usize, node: usize, most: u64) {
+        let given = u64::from(self.free[node]).min(self.left[job]).min(most) as u32;
         if given == 0 || !self.jobs[job].fits(self.nodes[node]) {
             return;
         }

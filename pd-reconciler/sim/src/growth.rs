@@ -121,6 +121,8 @@ fn assignment(job: &Job, node: &NodeFacts, starts: &[u64], now: Timestamp) -> Re
         subtask_timeout: spec.subtask_timeout,
         cpu_time: spec.resources.cpu_time,
         isolation: spec.sandbox.isolation,
+        bitwise: false,
+        host_kernels: false,
     };
     let status = AssignmentStatus {
         node_uid: node.uid.clone(),
@@ -148,6 +150,7 @@ fn assignment(job: &Job, node: &NodeFacts, starts: &[u64], now: Timestamp) -> Re
         grants: vec![Grant { attempt: 1, indexes: granted }],
         recalled: IndexSet::new(),
         copies: IndexSet::new(),
+        checks: IndexSet::new(),
         slots: None,
         merge: None,
     };
