@@ -14,7 +14,7 @@ const IMAGE: (u32, u32, u32) = (2560, 1920, 10_000);
 const CANDIDATES: usize = 16_000_000;
 const CANDIDATE_BYTES: usize = 9;
 const CANDIDATES_A_BATCH: u64 = 50_000;
-/// The heavy-tailed job: half of the subtasks spin this long, one of 256 at least 256 times as long.
+/// The heavy-tailed job: half of the subtasks spin this long, one of 256 takes 256 times as long.
 const HEAVY_SUBTASKS: u64 = 2000;
 const HEAVY_MICROS: u64 = 500;
 const HEAVY_DOUBLINGS: u32 = 8;
