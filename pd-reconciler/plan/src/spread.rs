@@ -34,6 +34,7 @@ impl<'a> Spread<'a> {
         let most: Vec<u64> = wanting.iter().map(most).collect();
         let mut places = Places {
             jobs,
+            turns,
             left: targets(slots * u64::from(turns), wanting, &most, jobs.len()),
             free: nodes.iter().map(|node| node.facts.slots.saturating_mul(turns)).collect(),
             rooms: vec![BTreeMap::new(); jobs.len()],
@@ -51,6 +52,8 @@ impl<'a> Spread<'a> {
 /// Places, while they are given out.
 struct Places<'j, 'a> {
     jobs: &'j [Work<'a>],
+    /// Places that a slot has.
+    turns: u32,
     nodes: Vec<&'j Node<'a>>,
     /// By position of the node.
     free: Vec<u32>,
@@ -60,19 +63,17 @@ struct Places<'j, 'a> {
 }
 
 impl Places<'_, '_> {
-    /// Jobs stay where they are: where they have something to do before where they had.
+    /// Jobs stay where they are, with the slots that they had: where they have something to do before where they had.
     fn keep(&mut self, wanting: &[usize]) {
         let positions: BTreeMap<&str, usize> =
             self.nodes.iter().enumerate().map(|(at, node)| (node.facts.uid.as_str(), at)).collect();
-        // What runs keeps its slots; then those nodes are filled; then comes where nothing of it is any more.
-        let most: [fn(u64) -> u64; 3] =
-            [|open| open, |open| if open > 0 { u64::MAX } else { 0 }, |open| if open > 0 { 0 } else { u64::MAX }];
-        for most in most {
+        for is_busy in [true, false] {
             for job in wanting {
-                for draft in self.jobs[*job].drafts.iter().filter(|draft| draft.is_live) {
-                    if let Some(node) = positions.get(draft.spec.node_uid) {
-                        self.give(*job, *node, most(draft.outstanding_count()));
-                    }
+                let drafts = self.jobs[*job].drafts.iter();
+                for draft in drafts.filter(|draft| draft.is_live && (draft.outstanding_count() > 0) == is_busy) {
+                    let Some(node) = positions.get(draft.spec.node_uid) else { continue };
+                    let had = draft.spec.slots.unwrap_or(self.nodes[*node].facts.slots);
+                    self.give(*job, *node, u64::from(had) * u64::from(self.turns));
                 }
             }
         }
