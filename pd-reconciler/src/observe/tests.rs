@@ -200,6 +200,7 @@ fn nothing_of_before_is_planned_with_once_it_has_expired() {
     view.take(Observed::Node(Box::new(Event::Apply(node()))), at(0), LOST_AFTER);
     view.take(Observed::Node(Box::new(Event::InitDone)), at(0), LOST_AFTER);
     view.take(Observed::Queue(Box::new(Event::InitDone)), at(0), LOST_AFTER);
+    view.take(Observed::CachedResult(Box::new(Event::InitDone)), at(0), LOST_AFTER);
     assert!(view.is_synced());
     view.take(Observed::Expired, at(1), LOST_AFTER);
     assert!(!view.is_synced() && view.node("a").is_none());
