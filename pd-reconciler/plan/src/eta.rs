@@ -147,7 +147,13 @@ mod tests {
     #[test]
     fn a_steady_cost_and_a_rising_one_are_foreseen() {
         assert!((estimate(|_| 0.5, 100) - 1.0).abs() < 1e-9);
-        assert!((estimate(|index| 0.1 + 0.002 * index as f64, 100) - 1.0).abs() < 0.05);
+        assert!((estimate(|index| 0.5 + 0.002 * index as f64, 100) - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn more_than_fourfold_is_not_believed() {
+        let believed = estimate(|index| 0.1 + 0.002 * index as f64, 100);
+        assert!((believed - 4.0 * 0.199 / 1.199).abs() < 0.02, "{believed}");
     }
 
     #[test]
