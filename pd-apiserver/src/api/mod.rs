@@ -30,6 +30,7 @@ mod serve;
 mod strategies;
 mod subtasks;
 mod table;
+mod topics;
 mod usage;
 mod views;
 mod watch;
@@ -47,7 +48,7 @@ pub use self::{
     error::{ApiError, Cause, Subject},
     pods::Hidden as HiddenPods,
 };
-pub use self::{serve::serve, strategies::settings::Unfinished};
+pub use self::{serve::serve, strategies::settings::Unfinished, topics::topic_of};
 use crate::{artifacts::ArtifactStore, pki::Authority, store::Store};
 
 /// What the API needs of the rest of the server.

@@ -4,6 +4,8 @@
 //! `metadata.resourceVersion`, or its metadata alone. What is looked at of it is where things begin and end: that a
 //! record is what was written is the store's business.
 
+use std::borrow::Cow;
+
 use memchr::memchr2;
 
 /// The text of one stored object and the revision of its record.
@@ -64,6 +66,27 @@ impl<'a> Raw<'a> {
         }
         out.extend_from_slice(members);
     }
+}
+
+/// The string at `path` of a stored object. What comes after it is not looked at.
+pub(super) fn string_at<'a>(text: &'a [u8], path: &[&str]) -> Option<Cow<'a, str>> {
+    let mut scanner = Scanner { text, at: 0 };
+    for wanted in path {
+        scanner.expect(b'{')?;
+        while scanner.string()? != wanted.as_bytes() {
+            scanner.expect(b':')?;
+            scanner.skip_value()?;
+            scanner.expect(b',')?;
+        }
+        scanner.expect(b':')?;
+    }
+    scanner.next()?;
+    let start = scanner.at;
+    let inner = scanner.string()?;
+    if inner.contains(&b'\\') {
+        return serde_json::from_slice(&text[start..scanner.at]).ok().map(Cow::Owned);
+    }
+    std::str::from_utf8(inner).ok().map(Cow::Borrowed)
 }
 
 /// Walks over JSON that is known to be well-formed.
@@ -151,6 +174,17 @@ mod tests {
         raw.write(&mut object);
         assert!(raw.write_metadata(&mut metadata));
         Some((serde_json::from_slice(&object).expect("JSON"), serde_json::from_slice(&metadata).expect("JSON")))
+    }
+
+    #[test]
+    fn a_string_is_found_by_its_path() {
+        let text = br#"{"a":{"b":"no"}, "spec": {"x":[{"b":"no"},"}"],"b":"yes\u0021","c":"\"plain"}, "broken"#;
+        assert_eq!(string_at(text, &["spec", "b"]).as_deref(), Some("yes!"));
+        assert_eq!(string_at(text, &["a", "b"]).as_deref(), Some("no"));
+        assert_eq!(string_at(text, &["spec", "c"]).as_deref(), Some("\"plain"));
+        for path in [&["spec", "x"][..], &["spec", "d"], &["spec"], &["a", "b", "c"], &["d"]] {
+            assert_eq!(string_at(text, path), None, "{path:?}");
+        }
     }
 
     #[test]

@@ -62,6 +62,11 @@ impl Selection {
         self.fields.iter().find(|term| term.is_equal && term.path == path).map(|term| term.value.as_str())
     }
 
+    /// True when all that is asked is one value of field `path`.
+    pub(crate) fn is_only(&self, path: &str) -> bool {
+        self.labels.is_empty() && matches!(&*self.fields, [term] if term.is_equal && term.path == path)
+    }
+
     /// The values that field `path` must not have.
     pub(crate) fn excluded<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
         let terms = self.fields.iter().filter(move |term| !term.is_equal && term.path == path);

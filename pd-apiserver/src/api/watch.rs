@@ -15,7 +15,10 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, header};
 use serde_json::{Value, json};
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
+use tokio::{
+    sync::mpsc::error::TryRecvError,
+    time::{Instant, Interval, MissedTickBehavior, Sleep},
+};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 pub(super) use self::event::new_object;
@@ -30,6 +33,7 @@ use super::{
     registry,
     selectors::Selection,
     table::IncludeObject,
+    topics::topic_of_selection,
     views,
 };
 use crate::store::{Change, Changes, Record, StoreError};
@@ -89,6 +93,14 @@ enum Initial {
     Computed(std::vec::IntoIter<Value>),
 }
 
+/// A state of the store whose changes have all come, be they sent or not.
+#[derive(Clone, Copy)]
+struct Mark {
+    revision: u64,
+    /// The watch ends there.
+    is_end: bool,
+}
+
 /// One watch. It does nothing but when its client takes something.
 struct Stream {
     call: Call,
@@ -97,8 +109,8 @@ struct Stream {
     phase: Phase,
     /// Everything up to this revision has been sent.
     last: u64,
-    /// Changes up to this revision have arrived by now: it is safe to bookmark.
-    settled: u64,
+    /// What is said once all that has come so far is sent.
+    mark: Option<Mark>,
     bookmarks: Interval,
     deadline: Pin<Box<Sleep>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -112,7 +124,7 @@ impl Stream {
         let deadline = Box::pin(tokio::time::sleep(timeout(call.options.timeout_seconds)));
         let stop = Box::pin(call.state.stop.clone().cancelled_owned());
         let phase = Phase::Start(version);
-        Self { call, selection, look, phase, last: 0, settled: 0, bookmarks, deadline, stop }
+        Self { call, selection, look, phase, last: 0, mark: None, bookmarks, deadline, stop }
     }
 
     /// The next events, one or more lines; `None`: there are none any more.
@@ -157,7 +169,6 @@ impl Stream {
             let (revision, initial) = self.present()?;
             (self.last, self.phase) = (revision, Phase::Initial(initial));
         }
-        self.settled = self.last;
         Ok(())
     }
 
@@ -180,7 +191,8 @@ impl Stream {
             }
             _ => target.kind.watched_prefix(&target.namespace),
         };
-        self.call.state.store.watch(&prefix, self.last).map_err(|error| match error {
+        let topic = topic_of_selection(target.kind, &self.selection);
+        self.call.state.store.watch_topic(&prefix, topic, self.last).map_err(|error| match error {
             StoreError::Future { requested, newest } => ApiError::Expired(format!(
                 "resource version {requested} is not of this store; it is at {newest}: list anew"
             )),
@@ -191,26 +203,44 @@ impl Stream {
     /// Waits for something to say; `None`: there was nothing for this client, or it lagged.
     async fn follow(&mut self) -> Option<Bytes> {
         let Phase::Following(changes) = &mut self.phase else { return None };
-        tokio::select! {
+        if let Some(mark) = self.mark {
+            if self.last > mark.revision {
+                return self.pass(mark, false);
+            }
+            return match changes.try_recv() {
+                Ok(change) => self.gather(change),
+                Err(TryRecvError::Empty) => self.pass(mark, true),
+                // It has lagged: what is missing may be older than the mark.
+                Err(TryRecvError::Disconnected) => self.pass(mark, false),
+            };
+        }
+        let is_end = tokio::select! {
             biased;
-            () = &mut self.stop => self.phase = Phase::Ended,
-            () = &mut self.deadline => self.phase = Phase::Ended,
+            () = &mut self.stop => true,
+            () = &mut self.deadline => true,
             change = changes.recv() => {
                 if let Some(change) = change {
                     return self.gather(change);
                 }
                 tokio::time::sleep(RESUBSCRIBE_DELAY).await;
                 self.phase = Phase::Detached;
+                return None;
             }
-            _ = self.bookmarks.tick() => {
-                let revision = self.settled.max(self.last);
-                self.settled = self.call.state.store.revision();
-                if self.call.options.bookmarks {
-                    return Some(self.bookmark(revision, None));
-                }
-            }
-        }
+            _ = self.bookmarks.tick() => false,
+        };
+        self.mark = Some(Mark { revision: self.call.state.store.published(), is_end });
         None
+    }
+
+    /// Says how far the client has come, if it has just come there. A client that starts again from there misses nothing and is sent nothing twice,
+    /// however little of what happens is for it; without that each end of a watch would cost the server a long history,
+    /// or a new list.
+    fn pass(&mut self, mark: Mark, is_reached: bool) -> Option<Bytes> {
+        self.mark = None;
+        if mark.is_end {
+            self.phase = Phase::Ended;
+        }
+        (is_reached && self.call.options.bookmarks).then(|| self.bookmark(mark.revision, None))
     }
 
     /// The events of a change and of those that have come after it.
@@ -246,7 +276,7 @@ impl Stream {
             let meant = pods.filter_map(|(old, new)| transition(&self.selection, old, new));
             return meant.map(|(type_, pod)| print(kind, type_, Item::Parsed(&pod), self.look)).collect();
         }
-        let type_ = meaning(change, &self.selection)?;
+        let type_ = meaning(change, kind, &self.selection)?;
         type_.map(|type_| line(change, kind, type_, self.look)).into_iter().collect()
     }
 

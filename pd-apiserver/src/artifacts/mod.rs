@@ -166,10 +166,10 @@ impl ArtifactStore {
         S: Stream<Item = Result<Bytes, E>> + Unpin,
         E: std::fmt::Display,
     {
-        // The semaphore is never closed.
-        let _permit = self.uploads.acquire().await;
         // What is there already is read to its end all the same: the sender gets an answer, not a closed pipe.
         let known = self.head(&expected).await?.is_some();
+        // The semaphore is never closed. What is not written needs no buffer.
+        let _permit = if known { None } else { self.uploads.acquire().await.ok() };
         let mut upload = Upload::new(location(&expected));
         let mut hash = Sha256::new();
         let mut size = 0;

@@ -72,7 +72,7 @@ impl Server {
         create_folder(folder)?;
         // The store is first: it refuses a folder that is not ours before anything is written into it.
         let path = folder.join("store.redb");
-        let store = tokio::task::spawn_blocking(move || RedbStore::open(&path)).await??;
+        let store = tokio::task::spawn_blocking(move || RedbStore::open_with(&path, api::topic_of)).await??;
         let metrics = Arc::new(Metrics::new(&store.stats()));
         let store: Arc<dyn Store> = Arc::new(store);
         let authority = Arc::new(Authority::open(&folder.join("pki"))?);

@@ -18,6 +18,7 @@ mod snapshot;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod watchers;
 mod writer;
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
-pub use self::derived::Derived;
+pub use self::{derived::Derived, watchers::TopicOf};
 
 /// A value and the revision that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,7 +174,13 @@ pub trait Store: Send + Sync + 'static {
     /// The newest state, to be read for as long as it takes.
     fn view(&self) -> Result<Arc<dyn View>, StoreError>;
     /// Changes under `prefix` after revision `after`.
-    fn watch(&self, prefix: &str, after: u64) -> Result<Changes, StoreError>;
+    fn watch(&self, prefix: &str, after: u64) -> Result<Changes, StoreError> {
+        self.watch_topic(prefix, None, after)
+    }
+    /// Those of them whose object has `topic`, before or after.
+    fn watch_topic(&self, prefix: &str, topic: Option<&str>, after: u64) -> Result<Changes, StoreError>;
+    /// The newest revision whose changes are all in the queues of their watchers.
+    fn published(&self) -> u64;
     /// `Err` with the reason while the store takes no writes.
     fn ready(&self) -> Result<(), StoreError>;
 }

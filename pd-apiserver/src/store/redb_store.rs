@@ -21,6 +21,7 @@ use super::{
     queue::{Queue, Request},
     reserve::Reserve,
     snapshot::{PagedSnapshots, Snapshot},
+    watchers::TopicOf,
     writer::{self, Opener},
 };
 pub use super::{file::OpenError, stats::StoreStats};
@@ -111,27 +112,42 @@ impl Shared {
 impl RedbStore {
     /// Opens the store at `path`, or creates it in a folder that never had one.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_with(path, |_, _| None)
+    }
+
+    /// The same, where `topic_of` tells the topics of objects.
+    pub fn open_with(path: &Path, topic_of: TopicOf) -> Result<Self, OpenError> {
         let opened = file::open_or_create(path)?;
         let path = path.to_owned();
         let reserve = Reserve::beside(&path);
-        Self::over(opened, Box::new(move || file::open(&path)), Some(reserve))
+        Self::over(opened, Box::new(move || file::open(&path)), Some(reserve), topic_of)
     }
 
     /// A store that is kept nowhere, for tests.
     pub fn in_memory() -> Result<Self, OpenError> {
+        Self::in_memory_with(|_, _| None)
+    }
+
+    /// The same, where `topic_of` tells the topics of objects.
+    pub fn in_memory_with(topic_of: TopicOf) -> Result<Self, OpenError> {
         let lost = || {
             let source = std::io::Error::other("a store in memory does not survive its failure");
             Err(OpenError::File { attempt: "reopen", path: "memory".into(), source })
         };
-        Self::over(Opened { database: file::in_memory()?, journal: None }, Box::new(lost), None)
+        Self::over(Opened { database: file::in_memory()?, journal: None }, Box::new(lost), None, topic_of)
     }
 
-    pub(super) fn over(opened: Opened, reopen: Opener, reserve: Option<Reserve>) -> Result<Self, OpenError> {
+    pub(super) fn over(
+        opened: Opened,
+        reopen: Opener,
+        reserve: Option<Reserve>,
+        topic_of: TopicOf,
+    ) -> Result<Self, OpenError> {
         let shared = Arc::new(Shared {
             queue: Queue::default(),
             stats: StoreStats::default(),
             current: RwLock::default(),
-            hub: Mutex::default(),
+            hub: Mutex::new(Hub::new(topic_of)),
             paged: Mutex::default(),
         });
         let failed = |attempt| move |source: std::io::Error| OpenError::File { attempt, path: "store".into(), source };
@@ -196,7 +212,7 @@ impl Store for RedbStore {
         Ok(self.shared.current()?)
     }
 
-    fn watch(&self, prefix: &str, after: u64) -> Result<Changes, StoreError> {
+    fn watch_topic(&self, prefix: &str, topic: Option<&str>, after: u64) -> Result<Changes, StoreError> {
         let (mut history, mut up_to) = (Vec::new(), after);
         loop {
             let current = {
@@ -206,7 +222,7 @@ impl Store for RedbStore {
                     return Err(StoreError::Future { requested: after, newest: current.revision });
                 }
                 if hub.reaches_back_to(up_to) {
-                    return Ok(hub.join(prefix, up_to, history));
+                    return Ok(hub.join(prefix, topic, up_to, history));
                 }
                 current
             };
@@ -214,6 +230,12 @@ impl Store for RedbStore {
             history = current.history(prefix, after)?;
             up_to = current.revision;
         }
+    }
+
+    fn published(&self) -> u64 {
+        // A revision is shown and its changes are handed out under one hold of this lock.
+        let _hub = locked(&self.shared.hub);
+        self.shared.revision()
     }
 
     fn ready(&self) -> Result<(), StoreError> {

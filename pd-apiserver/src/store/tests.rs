@@ -340,7 +340,7 @@ fn a_failing_disk_stops_the_store_until_it_is_well_again() {
             Ok(file::Opened { database, journal: None })
         }
     };
-    let store = RedbStore::over(open().unwrap(), Box::new(open), None).unwrap();
+    let store = RedbStore::over(open().unwrap(), Box::new(open), None, |_, _| None).unwrap();
     commit(&store, vec![set("/a", "1")]).unwrap();
     let mut changes = store.watch("/", store.revision()).unwrap();
 

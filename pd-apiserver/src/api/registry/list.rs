@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    super::{call::Call, error::ApiError, print::Item, selectors::Selection},
+    super::{call::Call, error::ApiError, kinds::Kind, print::Item, selectors::Selection, topics::foreseen},
     decode,
 };
 use crate::store::{Page, REMAINING_COUNTED_MAX, Record, StoreError};
@@ -120,15 +120,18 @@ fn one(call: &Call, name: &str, selection: &Selection) -> Result<RecordPage, Api
     let revision = found.as_ref().map_or(revision, |record| record.revision.max(revision));
     let mut records = Vec::new();
     if let Some(record) = found
-        && is_selected(selection, &record)?
+        && is_selected(call.target.kind, selection, &record)?
     {
         records.push(record);
     }
     Ok(RecordPage { records, revision, ..RecordPage::default() })
 }
 
-fn is_selected(selection: &Selection, record: &Record) -> Result<bool, ApiError> {
-    Ok(selection.is_everything() || selection.matches(&*Item::of(record)?.shown()?))
+fn is_selected(kind: &Kind, selection: &Selection, record: &Record) -> Result<bool, ApiError> {
+    match foreseen(kind, selection, &record.key, &record.value) {
+        Some(is_selected) => Ok(is_selected),
+        None => Ok(selection.matches(&*Item::of(record)?.shown()?)),
+    }
 }
 
 fn collect(call: &Call, selection: &Selection, mut page: Page) -> Result<RecordPage, ApiError> {
@@ -146,7 +149,7 @@ fn collect(call: &Call, selection: &Selection, mut page: Page) -> Result<RecordP
         page.revision = Some(listing.revision);
         for (at, record) in listing.records.into_iter().enumerate() {
             let beyond = listing.remaining + (read - at - 1) as u64;
-            if is_selected(selection, &record)? {
+            if is_selected(call.target.kind, selection, &record)? {
                 result.records.push(record);
             }
             if limit > 0 && result.records.len() == limit && beyond > 0 {

@@ -66,7 +66,7 @@ impl Api {
         let folder = tempfile::tempdir().expect("a folder");
         let artifacts = ArtifactStore::open(&folder.path().join("artifacts")).await.expect("an artifact store");
         let state = Arc::new(ApiState {
-            store: Arc::new(RedbStore::in_memory().expect("a store")),
+            store: Arc::new(RedbStore::in_memory_with(super::topic_of).expect("a store")),
             artifacts: Arc::new(artifacts),
             authority: Arc::new(Authority::ephemeral().expect("an authority")),
             hidden: Arc::default(),

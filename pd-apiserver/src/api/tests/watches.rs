@@ -63,6 +63,22 @@ async fn without_a_version_the_present_state_comes_first() {
 }
 
 #[tokio::test]
+async fn a_watch_that_ends_says_how_far_it_has_come() {
+    let api = Api::with_task().await;
+    api.post(JOBS, job("a")).await;
+    let options = "watch=1&timeoutSeconds=1&allowWatchBookmarks=true&fieldSelector=metadata.name%3Da";
+    let mut events = Events::open(&api, &format!("{JOBS}?{options}"), "").await;
+    events.expect("ADDED", "a").await;
+    // None of the client's business, but of its version.
+    api.post(JOBS, job("b")).await;
+    let bookmark = events.next().await.expect("a bookmark");
+    assert_eq!(bookmark["type"], "BOOKMARK");
+    let newest = api.state.store.revision().to_string();
+    assert_eq!(bookmark["object"]["metadata"]["resourceVersion"], newest.as_str());
+    assert_eq!(events.next().await, None, "timeoutSeconds ends it");
+}
+
+#[tokio::test]
 async fn entering_and_leaving_a_selector_are_added_and_deleted() {
     let api = Api::with_task().await;
     api.post(JOBS, job("a")).await;

@@ -17,6 +17,7 @@ use super::super::{
     media::Form,
     print::{self, Item, Look},
     selectors::Selection,
+    topics::foreseen,
 };
 use crate::store::Change;
 
@@ -75,20 +76,31 @@ fn old_object(change: &Change) -> Result<Option<&Value>, ApiError> {
     parsed(&made(change)?.old, change, change.previous.as_ref())
 }
 
-/// What a change means to those who select `selection`. Where everything is selected, nothing is parsed.
-pub(super) fn meaning(change: &Change, selection: &Selection) -> Result<Option<Type>, ApiError> {
-    let (was_in, is_in) = if selection.is_everything() {
-        (change.previous.is_some(), change.value.is_some())
-    } else {
-        let is_selected = |object: Option<&Value>| object.is_some_and(|object| selection.matches(object));
-        (is_selected(old_object(change)?), is_selected(new_object(change)?))
-    };
+/// What a change means to those who select `selection`.
+pub(super) fn meaning(change: &Change, kind: &Kind, selection: &Selection) -> Result<Option<Type>, ApiError> {
+    let was_in = is_in(change, kind, selection, change.previous.as_ref(), old_object)?;
+    let is_in = is_in(change, kind, selection, change.value.as_ref(), new_object)?;
     Ok(match (was_in, is_in) {
         (false, true) => Some(Type::Added),
         (true, true) => Some(Type::Modified),
         (true, false) => Some(Type::Deleted),
         (false, false) => None,
     })
+}
+
+/// Whether one of a change's two states is selected. Where that is known from its bytes, nothing is parsed.
+fn is_in<'a>(
+    change: &'a Change,
+    kind: &Kind,
+    selection: &Selection,
+    state: Option<&Bytes>,
+    object: impl FnOnce(&'a Change) -> Result<Option<&'a Value>, ApiError>,
+) -> Result<bool, ApiError> {
+    let Some(bytes) = state else { return Ok(false) };
+    match foreseen(kind, selection, &change.key, bytes) {
+        Some(is_in) => Ok(is_in),
+        None => Ok(object(change)?.is_some_and(|object| selection.matches(object))),
+    }
 }
 
 /// The same of an object before and after that no record of the store holds.
@@ -175,7 +187,8 @@ mod tests {
     }
 
     fn types(labels: &str) -> Vec<Option<Type>> {
-        let selection = Selection::parse(by_rules(Rules::Lease), labels, "").expect("a selector");
+        let kind = by_rules(Rules::Lease);
+        let selection = Selection::parse(kind, labels, "").expect("a selector");
         let cases = [
             (None, Some("x")),
             (Some("x"), Some("x")),
@@ -183,7 +196,7 @@ mod tests {
             (Some("y"), Some("x")),
             (Some("x"), None),
         ];
-        cases.map(|(old, new)| meaning(&change(old, new), &selection).expect("JSON")).to_vec()
+        cases.map(|(old, new)| meaning(&change(old, new), kind, &selection).expect("JSON")).to_vec()
     }
 
     #[test]
