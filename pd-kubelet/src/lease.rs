@@ -23,7 +23,7 @@ use crate::{
     usage,
 };
 
-/// One renewal; two of them fit into the few seconds after which a node counts as lost.
+/// One renewal, if they do not come more seldom: two of them fit into the few seconds after which a node counts as lost.
 const RENEW_TIMEOUT: Duration = Duration::from_secs(2);
 /// Missed renewals after which the Lease says of itself that it has expired.
 const MISSED_MAX: u32 = 5;
@@ -71,10 +71,11 @@ async fn renew(
     held: Option<Lease>,
 ) -> Result<Option<Lease>, ClientError> {
     let seconds = i32::try_from((every * MISSED_MAX).as_secs().max(1)).unwrap_or(i32::MAX);
+    let timeout = RENEW_TIMEOUT.max(every);
     let now = MicroTime(Timestamp::now());
     let held = match held {
         Some(lease) => Some(lease),
-        None => client::timed_within(RENEW_TIMEOUT, "read the Lease", async { api.get_opt(name).await }).await?,
+        None => client::timed_within(timeout, "read the Lease", async { api.get_opt(name).await }).await?,
     };
     let (params, apply) = (PostParams::default(), client::apply());
     let renewed = match held {
@@ -82,7 +83,7 @@ async fn renew(
             let lease = new_lease(name, seconds, now);
             // Applied and not posted, because the address of an apply says whose Lease it is.
             let applied = async { api.patch(name, &apply, &Patch::Apply(&lease)).await };
-            client::timed_within(RENEW_TIMEOUT, "create the Lease", applied).await
+            client::timed_within(timeout, "create the Lease", applied).await
         }
         Some(mut lease) => {
             let spec = lease.spec.get_or_insert_default();
@@ -92,8 +93,7 @@ async fn renew(
             if let Ok(usage) = tokio::task::spawn_blocking(usage::text).await {
                 lease.metadata.annotations.get_or_insert_default().insert(ANNOTATION_USAGE.to_owned(), usage);
             }
-            client::timed_within(RENEW_TIMEOUT, "renew the Lease", async { api.replace(name, &params, &lease).await })
-                .await
+            client::timed_within(timeout, "renew the Lease", async { api.replace(name, &params, &lease).await }).await
         }
     };
     match renewed {

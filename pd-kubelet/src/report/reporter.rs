@@ -38,6 +38,10 @@ use crate::{
 
 /// Changes wait this long for others to join them, unless the work has run dry.
 const REPORT_DELAY: Duration = Duration::from_millis(150);
+/// With a slow server they wait for this many times what the last report took, ...
+const REPORT_DELAY_TIMES: u32 = 2;
+/// ... up to this: a server that a thousand nodes keep busy takes their reports at the pace that it can bear.
+const REPORT_DELAY_MAX: Duration = Duration::from_secs(5);
 /// While nothing can be reported, outcomes reach the disk at least this often.
 const SPOOL_DELAY: Duration = Duration::from_secs(1);
 /// Bytes of outcomes kept in memory before they are spooled.
@@ -79,6 +83,8 @@ pub(crate) struct Reporter {
     /// The version that the server has acknowledged.
     acknowledged: u64,
     changed_at: Option<Instant>,
+    /// How long changes wait for others.
+    delay: Duration,
     urgent: bool,
     /// The server says that this is not ours (any more).
     fenced: bool,
@@ -90,8 +96,18 @@ pub(crate) struct Reporter {
     disk_retry_at: Option<Instant>,
 }
 
-/// A report on its way: the version it tells, the artifacts it uploads, and how it ends.
-type Publishing = BoxFuture<'static, (u64, Vec<Digest>, Result<Assignment, PublishError>)>;
+/// A report on its way.
+type Publishing = BoxFuture<'static, Published>;
+
+/// How a report has ended.
+struct Published {
+    /// The version that it tells.
+    version: u64,
+    /// The artifacts that it has uploaded.
+    uploaded: Vec<Digest>,
+    took: Duration,
+    result: Result<Assignment, PublishError>,
+}
 
 impl Reporter {
     pub(crate) fn new(setting: Setting, dir: SpoolDir, object: Box<Assignment>, ledger: Ledger) -> Self {
@@ -108,6 +124,7 @@ impl Reporter {
             version: u64::from(!known),
             acknowledged: 0,
             changed_at: None,
+            delay: REPORT_DELAY,
             urgent: false,
             fenced: false,
             retry_at: None,
@@ -131,9 +148,9 @@ impl Reporter {
                         return;
                     }
                 },
-                (version, uploaded, result) = ended(&mut publishing) => {
+                published = ended(&mut publishing) => {
                     publishing = None;
-                    self.published(version, &uploaded, result);
+                    self.published(published);
                 }
                 () = until(wake) => {}
             }
@@ -266,7 +283,7 @@ impl Reporter {
         let spool = self.pending.since.map(|since| since + SPOOL_DELAY).max(self.disk_retry_at);
         let spool = spool.filter(|_| self.pending.since.is_some());
         let is_due = !publishing && !self.fenced && self.version != self.acknowledged;
-        let delay = if self.urgent { Duration::ZERO } else { REPORT_DELAY };
+        let delay = if self.urgent { Duration::ZERO } else { self.delay };
         let report = self.changed_at.map(|at| at + delay).max(self.retry_at).filter(|_| is_due);
         spool.into_iter().chain(report).min()
     }
@@ -283,7 +300,7 @@ impl Reporter {
         }
         let now = Instant::now();
         let changed_at = *self.changed_at.get_or_insert(now);
-        (self.urgent || now >= changed_at + REPORT_DELAY) && self.retry_at.is_none_or(|at| now >= at)
+        (self.urgent || now >= changed_at + self.delay) && self.retry_at.is_none_or(|at| now >= at)
     }
 
     fn publish(&mut self) -> Publishing {
@@ -305,16 +322,21 @@ impl Reporter {
             status: self.ledger.status(&self.view),
             uploads,
         };
-        Box::pin(async move { (version, uploaded, publish(report).await) })
+        Box::pin(async move {
+            let started = Instant::now();
+            let result = publish(report).await;
+            Published { version, uploaded, took: started.elapsed(), result }
+        })
     }
 
-    fn published(&mut self, version: u64, uploaded: &[Digest], result: Result<Assignment, PublishError>) {
+    fn published(&mut self, Published { version, uploaded, took, result }: Published) {
+        self.delay = (took * REPORT_DELAY_TIMES).clamp(REPORT_DELAY, REPORT_DELAY_MAX);
         let error = match result {
             Ok(object) => {
                 self.acknowledged = version;
                 self.retry_at = None;
                 self.delays = delays();
-                self.mark_uploaded(uploaded);
+                self.mark_uploaded(&uploaded);
                 self.take_object(Box::new(object));
                 return;
             }
@@ -404,7 +426,7 @@ fn version_of(object: &Assignment) -> u64 {
     object.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
-async fn ended(publishing: &mut Option<Publishing>) -> (u64, Vec<Digest>, Result<Assignment, PublishError>) {
+async fn ended(publishing: &mut Option<Publishing>) -> Published {
     match publishing {
         Some(publishing) => publishing.await,
         None => std::future::pending().await,
