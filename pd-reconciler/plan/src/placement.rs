@@ -71,18 +71,20 @@ pub(crate) fn parallelism_left(work: &Work<'_>) -> u32 {
 }
 
 /// Writes the slots that each node may use into the drafts. A node that lost its share finishes what it has
-/// on one slot; one that sent the job away keeps none.
+/// on one slot; one that sent the job away keeps none. A limit that limits nothing is none: on a thousand nodes of one
+/// slot it would be written, seen and answered for every job that comes and goes.
 pub(crate) fn limit_slots(work: &mut Work<'_>, allotment: &Allotment<'_>) {
     let is_limited = work.job.spec.parallelism.is_some() || work.is_rationed;
     for draft in work.drafts.iter_mut().filter(|draft| !draft.is_evicted) {
         let Some(node) = draft.node else { continue };
         let has_role = draft.outstanding_count() > 0 || draft.is_granted;
-        draft.spec.slots = match allotment.get(draft.spec.node_uid) {
-            Some(share) if *share < node.facts.slots => Some(*share),
+        let limit = match allotment.get(draft.spec.node_uid) {
+            Some(share) => Some(*share),
             None if is_limited && has_role && node.takes_work() => Some(1),
             None if is_limited => draft.spec.slots,
-            _ => None,
+            None => None,
         };
+        draft.spec.slots = limit.filter(|limit| *limit < node.facts.slots);
     }
 }
 
