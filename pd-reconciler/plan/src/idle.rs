@@ -26,6 +26,7 @@ pub(crate) fn explain(
 ) {
     let wanting: Vec<&Work<'_>> = jobs.iter().filter(|work| wants_nodes(work)).collect();
     let busy: BTreeSet<&str> = jobs.iter().flat_map(|work| &work.drafts).filter_map(busy_node).collect();
+    let explain_after = policy.explain_after.max(policy.explain_after_per_node * nodes.len() as u32);
     for (uid, node) in nodes {
         let idle = (!busy.contains(uid)).then(|| why(&wanting, node));
         if idle.is_none() && node.facts.idle_reason.is_none() {
@@ -34,7 +35,7 @@ pub(crate) fn explain(
         let known = snapshot.node_memories.get(*uid).filter(|known| known.idle == idle);
         let since = known.map_or(now, |known| known.since);
         if node.facts.idle_reason != idle {
-            let due = after(since, policy.explain_after);
+            let due = after(since, explain_after);
             if now < due {
                 plan.wake(due);
             } else {

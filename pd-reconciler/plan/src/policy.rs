@@ -47,6 +47,9 @@ pub struct Policy {
     /// A node's idleness is explained when the reason has held for so long: nodes between two jobs need no
     /// writes.
     pub explain_after: Duration,
+    /// The same for each node that there is, if that is longer: however often reasons change, explaining a thousand nodes
+    /// costs no more than fifty writes a second.
+    pub explain_after_per_node: Duration,
     /// A CachedResult that no job has used for so long goes, and with it what it names.
     pub cache_unused_max: Duration,
     /// CachedResults kept: they are held in memory here, some 10 KiB each.
@@ -63,10 +66,31 @@ pub struct Policy {
 /// the job's age over this, within the two limits. Ten minutes cost some 400 writes.
 pub(crate) const STATUS_WRITES_PER_AGE: u32 = 100;
 
+/// A control plane that is slower than this many times what is usual is not waited for any longer: a grant of half a
+/// minute is as much as anybody should lose with a node.
+const SLOWNESS_MAX: f64 = 16.0;
+
 impl Policy {
     /// Whether what a node of this job has not started may go to another.
     pub(crate) fn steals(&self, job: &Job) -> bool {
         self.work_stealing && job.spec.work_stealing
+    }
+
+    /// The same for a control plane that is slow just now: `uptake` is how long it takes until a node has seen what was
+    /// written for it and has said so. What is meant in round trips grows with them, so that a crowded server is asked
+    /// less often and no slot waits for it.
+    #[must_use]
+    pub fn at_uptake(&self, uptake: Duration) -> Self {
+        let slowness = uptake.as_secs_f64() / self.refill_below.as_secs_f64().max(f64::MIN_POSITIVE);
+        let times = |span: Duration| span.mul_f64(slowness.clamp(1.0, SLOWNESS_MAX));
+        Self {
+            grant_min: times(self.grant_min),
+            grant_max: times(self.grant_max),
+            refill_below: times(self.refill_below),
+            round_trip: self.round_trip.max(uptake.saturating_sub(self.refill_below)),
+            status_interval_min: times(self.status_interval_min),
+            ..self.clone()
+        }
     }
 
     /// Time that a steal has to win: it costs four messages, and less than this is noise.
@@ -95,11 +119,28 @@ impl Default for Policy {
             pairs_max: 4096,
             retry_delay_max: Duration::from_mins(1),
             explain_after: Duration::from_secs(2),
+            explain_after_per_node: Duration::from_millis(20),
             cache_unused_max: Duration::from_hours(7 * 24),
             cache_entries_max: 2_000,
             cache_bytes_max: 16 << 30,
             status_interval_min: Duration::from_millis(250),
             status_interval_max: Duration::from_secs(5),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_control_plane_is_asked_less_often() {
+        let usual = Policy::default();
+        assert_eq!(usual.at_uptake(Duration::from_millis(200)), usual);
+        let slow = usual.at_uptake(usual.refill_below * 5);
+        assert_eq!((slow.grant_min, slow.grant_max), (usual.grant_min * 5, usual.grant_max * 5));
+        assert_eq!(slow.round_trip, usual.refill_below * 4);
+        let stuck = usual.at_uptake(Duration::from_hours(1));
+        assert!(stuck.grant_max < Duration::from_mins(1), "{stuck:?}");
     }
 }

@@ -395,6 +395,11 @@ impl View {
         census
     }
 
+    /// How long nodes usually take to see what was written for them; zero while that is not known.
+    pub(crate) fn usual_uptake(&self) -> Duration {
+        self.uptake.usual()
+    }
+
     /// How long nodes took to see what was written for them, since this was last asked.
     pub(crate) fn take_uptakes(&mut self) -> Vec<Duration> {
         self.uptake.take()

@@ -1,15 +1,20 @@
 //! Uptake: how long it takes until a node has seen what was written to its assignment.
 //!
-//! In: our writes, and the reports that say which generation a node has observed. Out: durations, for metrics only.
+//! In: our writes, and the reports that say which generation a node has observed. Out: durations, and what is usual just
+//! now.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
 use schemas::Assignment;
 
 use super::shelf::{Key, key};
+
+/// Uptakes by which the usual one is judged: some seconds of a busy cluster. The median of them is not moved by a node
+/// that hangs.
+const RECENT: usize = 63;
 
 /// The writes that nodes have not taken up.
 #[derive(Default)]
@@ -18,6 +23,7 @@ pub(super) struct Uptake {
     /// are assignments.
     waiting: BTreeMap<Key, (i64, Instant)>,
     taken: Vec<Duration>,
+    recent: VecDeque<Duration>,
 }
 
 impl Uptake {
@@ -36,10 +42,25 @@ impl Uptake {
             Some(observed) if observed < generation => {}
             Some(_) => {
                 self.waiting.remove(at);
-                self.taken.push(now.saturating_duration_since(written));
+                let uptake = now.saturating_duration_since(written);
+                self.taken.push(uptake);
+                self.recent.push_back(uptake);
+                if self.recent.len() > RECENT {
+                    self.recent.pop_front();
+                }
             }
             None => drop(self.waiting.remove(at)),
         }
+    }
+
+    /// How long it usually takes; zero until enough was measured.
+    pub(super) fn usual(&self) -> Duration {
+        if self.recent.len() < RECENT {
+            return Duration::ZERO;
+        }
+        let mut sorted: Vec<Duration> = self.recent.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted[RECENT / 2]
     }
 
     /// What was measured since this was last asked.
@@ -82,6 +103,19 @@ mod tests {
         uptake.saw(&key, Some(&assignment(2, 1)), at(30));
         uptake.saw(&key, Some(&assignment(2, 2)), at(40));
         assert_eq!(uptake.take(), [Duration::from_millis(30)]);
+    }
+
+    #[test]
+    fn the_usual_uptake_is_the_median_of_the_last_ones() {
+        let (mut uptake, start) = (Uptake::default(), Instant::now());
+        let key = key(&assignment(1, 0));
+        for number in 0..2 * RECENT as i64 {
+            assert_eq!(uptake.usual().is_zero(), number < RECENT as i64);
+            uptake.wrote(&assignment(number + 1, number), start);
+            let millis = if number % 3 == 0 { 60_000 } else { 100 };
+            uptake.saw(&key, Some(&assignment(number + 1, number + 1)), start + Duration::from_millis(millis));
+        }
+        assert_eq!(uptake.usual(), Duration::from_millis(100));
     }
 
     #[test]
