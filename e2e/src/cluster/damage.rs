@@ -1,6 +1,14 @@
 //! Damaging a cluster on purpose, and mending it.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
@@ -9,7 +17,44 @@ use schemas::Digest;
 use super::Cluster;
 use crate::process::Process;
 
+/// A throttled node is stopped and goes on once in this time: short beside what subtasks of tests take.
+const THROTTLE_PERIOD: Duration = Duration::from_millis(100);
+
+/// A node that works only part of the time, until this is dropped.
+pub struct Throttle {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Throttle {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
 impl Cluster {
+    /// Lets a node's kubelet and executors work only that share of the time, as `cpulimit` does.
+    pub fn throttle_node(&mut self, node: &str, share: f64) -> Result<Throttle> {
+        ensure!((0.0..=1.0).contains(&share), "a share is between 0 and 1, not {share}");
+        let kubelet = self.kubelet(self.state.node(node)?)?;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let work = THROTTLE_PERIOD.mul_f64(share);
+        let thread = thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) && kubelet.is_alive() {
+                for (signal, span) in [(Signal::STOP, THROTTLE_PERIOD.saturating_sub(work)), (Signal::CONT, work)] {
+                    // One that ends meanwhile needs no signal.
+                    kubelet.children().into_iter().chain([kubelet]).for_each(|process| drop(process.signal(signal)));
+                    thread::sleep(span);
+                }
+            }
+        });
+        Ok(Throttle { is_over, thread: Some(thread) })
+    }
+
     /// `kill -9` of a node's kubelet; its executors die with it.
     pub fn kill_node(&mut self, node: &str) -> Result<()> {
         let position = self.state.node(node)?;

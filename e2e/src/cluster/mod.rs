@@ -20,6 +20,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 
+pub use damage::Throttle;
 pub use hollow::Hollow;
 pub(crate) use start::free_port;
 pub use state::{Node, Reconciler, State, home};
