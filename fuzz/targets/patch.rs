@@ -1,6 +1,4 @@
 //! Patches of all types over objects of all kinds.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| pd_apiserver::hostile::patch(bytes));
+fuzz::target!(|bytes| pd_apiserver::hostile::patch(bytes));

@@ -1,6 +1,4 @@
 //! Paths and query strings.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| pd_apiserver::hostile::query(bytes));
+fuzz::target!(|bytes| pd_apiserver::hostile::query(bytes));

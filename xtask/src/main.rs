@@ -1,10 +1,11 @@
-//! `cargo xtask`: set-up, build, demo, tests, packages, benchmarks and simulations.
+//! `cargo xtask`: set-up, build, demo, tests, packages, benchmarks, fuzzing and simulations.
 
 mod bench;
 mod build;
 mod check;
 mod command;
 mod demo;
+mod fuzz;
 mod package;
 mod setup;
 mod sim;
@@ -34,11 +35,16 @@ enum Verb {
     Package(package::Options),
     /// Measure.
     Bench(bench::Options),
+    /// Fuzz everything that reads what a stranger wrote.
+    Fuzz(fuzz::Options),
     /// Simulate whole clusters around the real plan: random faults, or the comparison with other policies.
     Sim(sim::Options),
 }
 
 fn main() -> Result<()> {
+    if fuzz::is_compiling() {
+        return fuzz::compile();
+    }
     match Verb::parse() {
         Verb::Setup => setup::run(),
         Verb::Build => build::run(),
@@ -48,6 +54,7 @@ fn main() -> Result<()> {
         Verb::CheckTargets(options) => targets::run(&options),
         Verb::Package(options) => package::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Sim(options) => sim::run(&options),
     }
 }

@@ -20,7 +20,7 @@ struct Part {
     packages: &'static [&'static str],
 }
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     Part {
         what: "Python 3 with numpy and bcrypt, which results are compared with",
         shown_by: &[&["/usr/bin/python3", "-c", "import numpy, bcrypt"]],
@@ -40,6 +40,11 @@ const PARTS: [Part; 7] = [
         what: "clang and lld, for the example task in C",
         shown_by: &[&["clang", "--version"], &["wasm-ld", "--version"]],
         packages: &["clang", "lld"],
+    },
+    Part {
+        what: "clang's libFuzzer, which `cargo xtask fuzz` links",
+        shown_by: &[&["sh", "-c", "test -f \"$(clang -print-runtime-dir)/libclang_rt.fuzzer-$(uname -m).a\""]],
+        packages: &["clang", "libclang-rt-dev"],
     },
     Part {
         what: "Node.js with npm, for the example task in JavaScript",
