@@ -5,6 +5,8 @@
 //! every call can be given a moment between its start and its end, in that order.
 
 mod linear;
+#[cfg(test)]
+mod planted;
 mod watches;
 
 use std::{collections::BTreeMap, fmt};

@@ -12,6 +12,8 @@ mod merge;
 mod shape;
 
 #[cfg(test)]
+mod planted;
+#[cfg(test)]
 mod properties;
 
 use serde_json::Value;

@@ -1,15 +1,33 @@
-//! Properties of server-side apply over random objects.
+//! Properties of server-side apply over random objects. Each is a function of the apply that it judges: `planted` holds
+//! them against wrong ones.
 
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{Operation, Writer, apply, track_create, track_update};
+use crate::api::error::Cause;
+
+/// What a property holds of: an apply of one object over a live one, by force or not.
+pub(super) type Apply = dyn Fn(&Value, &Value, &Writer<'_>, bool) -> Result<Value, Vec<Cause>>;
+/// That it holds, or what is wrong.
+pub(super) type Verdict = Result<(), TestCaseError>;
+
+/// Ours.
+pub(super) fn ours(live: &Value, applied: &Value, writer: &Writer<'_>, force: bool) -> Result<Value, Vec<Cause>> {
+    apply(&schema(), live, applied, writer, force)
+}
+
+/// An apply that must not conflict.
+fn agreed(apply: &Apply, live: &Value, applied: &Value, manager: &str) -> Result<Value, TestCaseError> {
+    apply(live, applied, &writer(manager), false)
+        .map_err(|causes| TestCaseError::fail(format!("{manager} meets a conflict: {causes:?}")))
+}
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 /// A schema with a declared struct, a free map, an atomic list, a map list and a set.
-fn schema() -> Value {
+pub(super) fn schema() -> Value {
     json!({"type": "object", "properties": {
         "metadata": {"type": "object", "properties": {
             "labels": {"type": "object", "additionalProperties": {"type": "string"}},
@@ -28,11 +46,11 @@ fn schema() -> Value {
     }})
 }
 
-fn writer(manager: &str) -> Writer<'_> {
+pub(super) fn writer(manager: &str) -> Writer<'_> {
     Writer { manager, operation: Operation::Apply, subresource: "", api_version: "example.com/v1", now: NOW }
 }
 
-fn empty() -> Value {
+pub(super) fn empty() -> Value {
     json!({"apiVersion": "example.com/v1", "kind": "X", "metadata": {"name": "x"}})
 }
 
@@ -46,7 +64,7 @@ fn object(parts: Vec<Option<(String, Value)>>) -> Value {
 
 /// An applied object; all its map entries and conditions carry `tag`, so that different tags are disjoint
 /// below `free`, `labels` and `conditions`.
-fn tagged(tag: &'static str) -> impl Strategy<Value = Value> {
+pub(super) fn tagged(tag: &'static str) -> impl Strategy<Value = Value> {
     let number = || (0..3_i64).prop_map(Value::from);
     let entries = prop::collection::btree_map(0..3_u8, number(), 0..3).prop_map(move |entries| {
         entries.into_iter().map(|(key, value)| (format!("{tag}{key}"), value)).collect::<Map<_, _>>().into()
@@ -79,7 +97,7 @@ fn tagged(tag: &'static str) -> impl Strategy<Value = Value> {
 }
 
 /// An applied object over shared field names, so that managers meet.
-fn shared() -> impl Strategy<Value = Value> {
+pub(super) fn shared() -> impl Strategy<Value = Value> {
     let number = || (0..2_i64).prop_map(Value::from);
     let nested = (optional("x", number()), optional("y", number())).prop_map(|(x, y)| object(vec![x, y]));
     let list = prop::collection::vec(number(), 0..3).prop_map(Value::Array);
@@ -120,86 +138,121 @@ fn essence(value: &Value) -> Value {
     }
 }
 
+/// Applying twice changes nothing.
+pub(super) fn idempotent(apply: &Apply, applied: &Value) -> Verdict {
+    let once = agreed(apply, &empty(), applied, "a")?;
+    let twice = agreed(apply, &once, applied, "a")?;
+    prop_assert_eq!(once, twice);
+    Ok(())
+}
+
+/// Managers of different fields come to the same in either order.
+pub(super) fn commutes(apply: &Apply, left: &Value, right: &Value) -> Verdict {
+    let one = agreed(apply, &agreed(apply, &empty(), left, "l")?, right, "r")?;
+    let other = agreed(apply, &agreed(apply, &empty(), right, "r")?, left, "l")?;
+    prop_assert_eq!(essence(&one), essence(&other));
+    Ok(())
+}
+
+/// Fields of `shared` objects.
+const SHARED_FIELDS: [&[&str]; 5] = [&["a"], &["b"], &["list"], &["nested", "x"], &["nested", "y"]];
+
+/// The fields that both specs have, with different values.
+fn disputed(left: &Value, right: &Value) -> Vec<&'static [&'static str]> {
+    let at = |spec: &Value, path: &[&str]| path.iter().try_fold(spec.clone(), |value, key| value.get(*key).cloned());
+    let differs = |path: &&[&str]| matches!((at(left, path), at(right, path)), (Some(old), Some(new)) if old != new);
+    SHARED_FIELDS.into_iter().filter(differs).collect()
+}
+
+/// Two managers conflict exactly over the fields that both have and want differently. Force takes those, and no others,
+/// away from the one that had them.
+pub(super) fn conflicts_exactly(apply: &Apply, left: &Value, right: &Value) -> Verdict {
+    let live = agreed(apply, &empty(), left, "l")?;
+    let (l, r) = (&left["spec"], &right["spec"]);
+    let nested_meets_empty = |one: &Value, other: &Value| one["nested"] == json!({}) && other["nested"].is_object();
+    prop_assume!(!nested_meets_empty(l, r) && !nested_meets_empty(r, l));
+    let disputed = disputed(l, r);
+
+    let met = apply(&live, right, &writer("r"), false).err().unwrap_or_default();
+    let mut met: Vec<String> = met.into_iter().map(|cause| cause.field).collect();
+    met.sort();
+    let fields: Vec<String> = disputed.iter().map(|path| format!(".spec.{}", path.join("."))).collect();
+    prop_assert_eq!(met, fields);
+
+    let Ok(forced) = apply(&live, right, &writer("r"), true) else {
+        return Err(TestCaseError::fail("force meets a conflict"));
+    };
+    prop_assert_eq!(&agreed(apply, &forced, right, "r")?, &forced, "what was forced is owned");
+    let mut rest = left.clone();
+    for path in disputed {
+        let (last, above) = path.split_last().expect("a path");
+        let object = above.iter().fold(&mut rest["spec"], |value, key| &mut value[*key]);
+        object.as_object_mut().expect("a path leads through objects").remove(*last);
+    }
+    let given_up = agreed(apply, &forced, &empty(), "r")?;
+    prop_assert_eq!(essence(&given_up), essence(&rest), "what was forced belongs to one manager");
+    Ok(())
+}
+
+/// What the only owner gives up is gone, and nothing else is.
+pub(super) fn gone_with_its_owner(apply: &Apply, left: &Value, right: &Value) -> Verdict {
+    let alone = agreed(apply, &empty(), right, "r")?;
+    let both = agreed(apply, &alone, left, "l")?;
+    let left_nothing = agreed(apply, &both, &empty(), "l")?;
+    prop_assert_eq!(essence(&left_nothing), essence(&alone));
+    Ok(())
+}
+
+/// Managers that agree on every value share its fields: a field is there exactly while one of them applies it, and
+/// a third one that wants another value meets exactly those who own it. The masks say who applies which part of `all`:
+/// the left manager, the right one, and the left one again.
+pub(super) fn lives_with_its_owners(apply: &Apply, all: &Value, (left, right, later): (u8, u8, u8)) -> Verdict {
+    let part = |mask: u8| {
+        let mut part = all.clone();
+        let spec = all["spec"].as_object().into_iter().flatten().enumerate();
+        part["spec"] = spec.filter(|(at, _)| mask >> at & 1 == 1).map(|(_, (k, v))| (k.clone(), v.clone())).collect();
+        part
+    };
+    let live = agreed(apply, &empty(), &part(left), "l")?;
+    let live = agreed(apply, &live, &part(right), "r")?;
+    let live = agreed(apply, &live, &part(later), "l")?;
+    prop_assert_eq!(essence(&live), essence(&part(later | right)));
+
+    let other = json!({"metadata": {"name": "x"}, "spec": {"a": 7}});
+    let met = apply(&live, &other, &writer("third"), false).err().unwrap_or_default();
+    let mut met: Vec<_> = met.iter().map(|cause| (cause.field.as_str(), cause.message.clone())).collect();
+    met.sort();
+    let owners = [("l", later), ("r", right)].into_iter().filter(|(_, mask)| part(*mask)["spec"].get("a").is_some());
+    let expected: Vec<_> =
+        owners.map(|(m, _)| (".spec.a", format!("conflict with \"{m}\" using example.com/v1"))).collect();
+    prop_assert_eq!(met, expected);
+    Ok(())
+}
+
 proptest! {
     #[test]
-    fn applying_twice_changes_nothing(first in shared(), second in tagged("p")) {
-        let schema = schema();
-        for applied in [first, second] {
-            let once = apply(&schema, &empty(), &applied, &writer("a"), false).expect("no other manager");
-            let twice = apply(&schema, &once, &applied, &writer("a"), false).expect("no other manager");
-            prop_assert_eq!(once, twice);
-        }
+    fn applying_twice_changes_nothing(applied in prop_oneof![shared(), tagged("p")]) {
+        idempotent(&ours, &applied)?;
     }
 
     #[test]
     fn disjoint_managers_commute(left in tagged("p"), right in tagged("q")) {
-        let schema = schema();
-        let run = |steps: [(&str, &Value); 2]| {
-            steps.iter().fold(empty(), |live, (manager, applied)| {
-                apply(&schema, &live, applied, &writer(manager), false).expect("disjoint managers do not conflict")
-            })
-        };
-        let one = run([("l", &left), ("r", &right)]);
-        let other = run([("r", &right), ("l", &left)]);
-        prop_assert_eq!(essence(&one), essence(&other));
+        commutes(&ours, &left, &right)?;
     }
 
     #[test]
-    fn managers_conflict_only_over_a_field_that_would_change(left in shared(), right in shared()) {
-        let schema = schema();
-        let live = apply(&schema, &empty(), &left, &writer("l"), false).expect("no other manager");
-        let (l, r) = (&left["spec"], &right["spec"]);
-        let differs = |path: &[&str]| {
-            let at = |spec: &Value| path.iter().try_fold(spec.clone(), |value, key| value.get(key).cloned());
-            matches!((at(l), at(r)), (Some(old), Some(new)) if old != new)
-        };
-        let nested_meets_empty = |one: &Value, other: &Value| one["nested"] == json!({}) && other["nested"].is_object();
-        prop_assume!(!nested_meets_empty(l, r) && !nested_meets_empty(r, l));
-        let expected = [&["a"][..], &["b"], &["list"], &["nested", "x"], &["nested", "y"]].iter().any(|path| differs(path));
-        let result = apply(&schema, &live, &right, &writer("r"), false);
-        prop_assert_eq!(result.is_err(), expected);
-        let forced = apply(&schema, &live, &right, &writer("r"), true).expect("force never conflicts");
-        let again = apply(&schema, &forced, &right, &writer("r"), false).expect("forced fields are owned");
-        prop_assert_eq!(forced, again);
+    fn managers_conflict_exactly_over_what_both_want_differently(left in shared(), right in shared()) {
+        conflicts_exactly(&ours, &left, &right)?;
     }
 
     #[test]
     fn what_nobody_owns_any_more_is_gone(left in tagged("p"), right in tagged("q")) {
-        let schema = schema();
-        let alone = apply(&schema, &empty(), &right, &writer("r"), false).expect("no other manager");
-        let both = apply(&schema, &alone, &left, &writer("l"), false).expect("disjoint managers do not conflict");
-        let left_nothing = apply(&schema, &both, &empty(), &writer("l"), false).expect("giving up never conflicts");
-        prop_assert_eq!(essence(&left_nothing), essence(&alone));
+        gone_with_its_owner(&ours, &left, &right)?;
     }
 
-    /// Managers that agree on every value share its fields: a field is there exactly while one of them applies it, and
-    /// a third one that wants another value meets exactly those who own it.
     #[test]
-    fn a_field_lives_as_long_as_it_has_an_owner(
-        all in shared(),
-        (left, right, later) in (any::<u8>(), any::<u8>(), any::<u8>()),
-    ) {
-        let schema = schema();
-        let part = |mask: u8| {
-            let mut part = all.clone();
-            let spec = all["spec"].as_object().into_iter().flatten().enumerate();
-            part["spec"] = spec.filter(|(at, _)| mask >> at & 1 == 1).map(|(_, (k, v))| (k.clone(), v.clone())).collect();
-            part
-        };
-        let apply_as = |live: &Value, manager, mask| {
-            apply(&schema, live, &part(mask), &writer(manager), false).expect("equal values never conflict")
-        };
-        let live = apply_as(&apply_as(&apply_as(&empty(), "l", left), "r", right), "l", later);
-        prop_assert_eq!(essence(&live), essence(&part(later | right)));
-
-        let other = json!({"metadata": {"name": "x"}, "spec": {"a": 7}});
-        let met = apply(&schema, &live, &other, &writer("third"), false).err().unwrap_or_default();
-        let mut met: Vec<_> = met.iter().map(|cause| (cause.field.as_str(), cause.message.clone())).collect();
-        met.sort();
-        let owners = [("l", later), ("r", right)].into_iter().filter(|(_, mask)| part(*mask)["spec"].get("a").is_some());
-        let expected: Vec<_> =
-            owners.map(|(m, _)| (".spec.a", format!("conflict with \"{m}\" using example.com/v1"))).collect();
-        prop_assert_eq!(met, expected);
+    fn a_field_lives_as_long_as_it_has_an_owner(all in shared(), masks: (u8, u8, u8)) {
+        lives_with_its_owners(&ours, &all, masks)?;
     }
 
     #[test]
