@@ -118,15 +118,15 @@ fn bcrypt_finds(targets: &Targets, batch: &Batch, host: &dyn Host) -> Result<Fin
     let total = (candidates.len() * by_salt.len()) as u64;
     let mut finds = Finds::new();
     let mut done = 0;
-    for candidate in candidates {
-        for ((cost, salt), targets) in &by_salt {
-            let hash = Bcrypt::hash(*cost, *salt, candidate).hash;
+    for ((cost, salt), targets) in &by_salt {
+        let salted: Vec<_> = candidates.iter().map(|candidate| (*salt, *candidate)).collect();
+        Bcrypt::hash_all(*cost, &salted, |at, Bcrypt { hash, .. }| {
             for (_, number) in targets.iter().filter(|(target, _)| *target == hash) {
-                finds.entry(*number).or_insert_with(|| candidate.to_vec());
+                finds.entry(*number).or_insert_with(|| candidates[at].to_vec());
             }
             done += 1;
             host.progress(done, total);
-        }
+        });
     }
     Ok(finds)
 }

@@ -7,10 +7,12 @@
 //! 8 bytes per 1,024 candidates, 800 KB for 10⁸. `run` skips the lines in between.
 
 use task_sdk::kernels::Messages;
-use task_sdk::{Failure, Reader};
+use task_sdk::{Failure, MAX_LINE_BYTES, Reader};
 
 /// Lines that one entry of the table stands for, at least.
 const ENTRY_LINES: u64 = 1024;
+/// Bytes in which newlines are counted at a time. Counting goes by vectors; only where an entry begins each one is looked for.
+const SCANNED_BYTES: usize = 4096;
 /// Bytes before the table: lines, lines of a batch, batches of an entry, entries.
 const HEAD_BYTES: u64 = 32;
 
@@ -27,25 +29,15 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn scan(candidates: &Reader<'_>, batch_lines: u64) -> Result<Self, Failure> {
         let entry_batches = ENTRY_LINES.div_ceil(batch_lines);
-        let entry_lines = entry_batches * batch_lines;
-        let mut lines = candidates.lines(0);
-        let mut offsets = Vec::new();
-        let mut count = 0;
-        loop {
-            let offset = lines.offset();
-            if lines.next_line()?.is_none() {
-                break;
-            }
-            if count % entry_lines == 0 {
-                offsets.push(offset);
-            }
-            count += 1;
+        let mut scan = Scan::new(entry_batches * batch_lines);
+        for chunk in candidates.chunks() {
+            chunk?.chunks(SCANNED_BYTES).try_for_each(|bytes| scan.pass(bytes))?;
         }
-        if count == 0 {
+        let (lines, offsets) = scan.finish();
+        if lines == 0 {
             return Err(Failure::permanent("input `candidates` is empty; it needs a candidate a line"));
         }
-        offsets.push(candidates.size());
-        Ok(Self { lines: count, batch_lines, entry_batches, offsets })
+        Ok(Self { lines, batch_lines, entry_batches, offsets })
     }
 
     pub(crate) fn batches(&self) -> u64 {
@@ -55,6 +47,48 @@ impl Plan {
     pub(crate) fn to_state(&self) -> Vec<u8> {
         let head = [self.lines, self.batch_lines, self.entry_batches, self.offsets.len() as u64];
         head.iter().chain(&self.offsets).flat_map(|number| number.to_le_bytes()).collect()
+    }
+}
+
+/// What is known of a text as far as it has been read: lines are counted, and only those that begin an entry are looked for.
+struct Scan {
+    entry_lines: u64,
+    newlines: u64,
+    bytes: u64,
+    /// Bytes of the line that has begun.
+    begun: usize,
+    /// Where the entries begin.
+    offsets: Vec<u64>,
+}
+
+impl Scan {
+    fn new(entry_lines: u64) -> Self {
+        Self { entry_lines, newlines: 0, bytes: 0, begun: 0, offsets: vec![0] }
+    }
+
+    fn pass(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let first = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
+        if self.begun + first > MAX_LINE_BYTES {
+            let at = self.bytes - self.begun as u64;
+            return Err(Failure::permanent(format!("the line at byte {at} is longer than {MAX_LINE_BYTES} bytes")));
+        }
+        let count = memchr::memchr_iter(b'\n', bytes).count() as u64;
+        let missing = self.entry_lines - self.newlines % self.entry_lines;
+        if missing <= count {
+            let ends = memchr::memchr_iter(b'\n', bytes).skip(missing as usize - 1).step_by(self.entry_lines as usize);
+            self.offsets.extend(ends.map(|end| self.bytes + end as u64 + 1));
+        }
+        self.begun = memchr::memrchr(b'\n', bytes).map_or(self.begun + bytes.len(), |last| bytes.len() - 1 - last);
+        self.newlines += count;
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// How many lines there are, where every entry begins, and the end.
+    fn finish(mut self) -> (u64, Vec<u64>) {
+        self.offsets.retain(|offset| *offset < self.bytes);
+        self.offsets.push(self.bytes);
+        (self.newlines + u64::from(self.begun > 0), self.offsets)
     }
 }
 
@@ -131,10 +165,23 @@ fn numbers<const N: usize>(state: &Reader<'_>, offset: u64) -> Result<[u64; N], 
 
 #[cfg(test)]
 mod tests {
-    use task_sdk::Host;
     use task_sdk::testing::MemoryHost;
+    use task_sdk::{Host, MAX_LINE_BYTES};
 
     use super::{Batch, Plan};
+
+    #[test]
+    fn a_line_may_be_as_long_as_a_line_can_be() {
+        let line = |bytes| [b"a\n", &vec![b'x'; bytes][..], b"\nb\n"].concat();
+        let scan = |text: &[u8]| {
+            let host = MemoryHost::new([("candidates", text)]);
+            Plan::scan(&(&host as &dyn Host).required_input("candidates").unwrap(), 2000)
+        };
+        assert_eq!(scan(&line(MAX_LINE_BYTES)).map(|plan| plan.lines), Ok(3));
+        let refused = scan(&line(MAX_LINE_BYTES + 1)).unwrap_err();
+        assert_eq!(refused.text(), "the line at byte 2 is longer than 1048576 bytes");
+        assert_eq!(scan(b"").unwrap_err().text(), "input `candidates` is empty; it needs a candidate a line");
+    }
 
     #[test]
     fn batches_of_any_size_are_the_lines_in_order() {

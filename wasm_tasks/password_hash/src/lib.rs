@@ -32,9 +32,8 @@ mod params;
 mod sha;
 mod targets;
 
-pub use crate::bcrypt::{Bcrypt, raw};
+pub use crate::bcrypt::Bcrypt;
 pub use params::{Algorithm, Mode, Params};
-pub use sha::{sha256_all, sha512_all};
 
 use candidates::{Batch, Plan};
 use task_sdk::{Failure, Host, InputSpec, Layout, Task};
@@ -92,14 +91,15 @@ fn hash(params: &Params, batch: &Batch, host: &dyn Host) -> Result<Vec<u8>, Fail
         sha::digests(params.algorithm, &params.salt, batch.messages(), |_, digest| push_hex(&mut lines, digest));
         return Ok(lines);
     }
-    let (candidates, salt) = (batch.candidates(), params.bcrypt_salt()?);
+    let (shared, derived) = (params.bcrypt_salt()?, |number| bcrypt::derived_salt(params.seed, batch.first + number));
+    let salted = (0..).zip(batch.candidates()).map(|(number, text)| (shared.unwrap_or_else(|| derived(number)), text));
+    let salted: Vec<_> = salted.collect();
     let mut lines = Vec::new();
-    for (number, candidate) in (0..).zip(&candidates) {
-        let salt = salt.unwrap_or_else(|| bcrypt::derived_salt(params.seed, batch.first + number));
-        lines.extend_from_slice(Bcrypt::hash(params.cost, salt, candidate).to_string().as_bytes());
+    Bcrypt::hash_all(params.cost, &salted, |at, hash| {
+        lines.extend_from_slice(hash.to_string().as_bytes());
         lines.push(b'\n');
-        host.progress(number + 1, candidates.len() as u64);
-    }
+        host.progress(at as u64 + 1, salted.len() as u64);
+    });
     Ok(lines)
 }
 

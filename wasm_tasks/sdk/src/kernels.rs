@@ -73,6 +73,12 @@ impl<'b> Messages<'b> {
         &self.bytes[self.span(at)]
     }
 
+    /// Message number `at` with all that lies behind it, and the message's own length.
+    pub fn with_rest(&self, at: usize) -> (&'b [u8], usize) {
+        let span = self.span(at);
+        (&self.bytes[span.start..], span.len())
+    }
+
     /// All of them, in order.
     pub fn iter(self) -> impl ExactSizeIterator<Item = &'b [u8]> {
         (0..self.len()).map(move |at| self.get(at))

@@ -30,6 +30,16 @@ mod tests {
         assert_eq!(words.rotate_right::<1>().to_array(), [0x8000_0000, u32::MAX, 0x4000_0000, 0x8000_0003]);
         assert_eq!(words.shift_right::<4>().to_array(), [0, 0x0fff_ffff, 0x0800_0000, 0]);
         assert_eq!((words ^ words & U32x4::splat(3)).to_array(), [0, 0xffff_fffc, 0x8000_0000, 4]);
-        assert_eq!(words.and_not(U32x4::splat(1)).to_array(), [0, 0xffff_fffe, 0x8000_0000, 6]);
+    }
+
+    #[test]
+    fn words_come_from_bytes_and_change_places() {
+        let bytes: [u8; 16] = std::array::from_fn(|at| at as u8 + 1);
+        let words = U32x4::from_be_bytes(bytes);
+        assert_eq!(words.to_array(), [0x0102_0304, 0x0506_0708, 0x090a_0b0c, 0x0d0e_0f10]);
+        assert_eq!(words.to_be_bytes(), bytes);
+        let rows = [0, 10, 20, 30].map(|row| U32x4::new([row, row + 1, row + 2, row + 3]));
+        let columns = U32x4::transpose(rows).map(U32x4::to_array);
+        assert_eq!(columns, [0, 1, 2, 3].map(|column| [column, column + 10, column + 20, column + 30]));
     }
 }

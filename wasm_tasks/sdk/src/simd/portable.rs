@@ -104,10 +104,22 @@ impl U32x4 {
         Self(self.0.map(|lane| lane >> BITS))
     }
 
-    /// `self & !other`.
+    /// Four words in network order.
     #[inline(always)]
-    pub fn and_not(self, other: Self) -> Self {
-        Self(from_fn(|lane| self.0[lane] & !other.0[lane]))
+    pub fn from_be_bytes(bytes: [u8; 16]) -> Self {
+        Self(from_fn(|lane| u32::from_be_bytes(from_fn(|byte| bytes[4 * lane + byte]))))
+    }
+
+    /// The lanes in network order.
+    #[inline(always)]
+    pub fn to_be_bytes(self) -> [u8; 16] {
+        from_fn(|byte| self.0[byte / 4].to_be_bytes()[byte % 4])
+    }
+
+    /// Rows become columns: lane `r` of vector `c` is lane `c` of `rows[r]`.
+    #[inline(always)]
+    pub fn transpose(rows: [Self; 4]) -> [Self; 4] {
+        from_fn(|column| Self(rows.map(|row| row.0[column])))
     }
 
     /// The lanes.

@@ -104,10 +104,34 @@ impl U32x4 {
         Self(arch::u32x4_shr(self.0, BITS))
     }
 
-    /// `self & !other`.
+    /// Four words in network order.
     #[inline(always)]
-    pub fn and_not(self, other: Self) -> Self {
-        Self(arch::v128_andnot(self.0, other.0))
+    pub fn from_be_bytes(bytes: [u8; 16]) -> Self {
+        let [start, end] = [0, 8].map(|at| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte])));
+        Self(swap_bytes(arch::u64x2(start, end)))
+    }
+
+    /// The lanes in network order.
+    #[inline(always)]
+    pub fn to_be_bytes(self) -> [u8; 16] {
+        let bytes = swap_bytes(self.0);
+        let (start, end) = (arch::u64x2_extract_lane::<0>(bytes), arch::u64x2_extract_lane::<1>(bytes));
+        (u128::from(end) << 64 | u128::from(start)).to_le_bytes()
+    }
+
+    /// Rows become columns: lane `r` of vector `c` is lane `c` of `rows[r]`.
+    #[inline(always)]
+    pub fn transpose([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+        let (ab, cd) = (arch::i32x4_shuffle::<0, 4, 1, 5>(a.0, b.0), arch::i32x4_shuffle::<0, 4, 1, 5>(c.0, d.0));
+        let (ab_high, cd_high) =
+            (arch::i32x4_shuffle::<2, 6, 3, 7>(a.0, b.0), arch::i32x4_shuffle::<2, 6, 3, 7>(c.0, d.0));
+        [
+            arch::i64x2_shuffle::<0, 2>(ab, cd),
+            arch::i64x2_shuffle::<1, 3>(ab, cd),
+            arch::i64x2_shuffle::<0, 2>(ab_high, cd_high),
+            arch::i64x2_shuffle::<1, 3>(ab_high, cd_high),
+        ]
+        .map(Self)
     }
 
     /// The lanes.
@@ -120,6 +144,12 @@ impl U32x4 {
             arch::u32x4_extract_lane::<3>(self.0),
         ]
     }
+}
+
+/// The bytes of each of four words in the other order.
+#[inline(always)]
+fn swap_bytes(words: arch::v128) -> arch::v128 {
+    arch::i8x16_shuffle::<3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12>(words, words)
 }
 
 impl Add for F64x2 {

@@ -1,11 +1,22 @@
 //! bcrypt: the function, and modular crypt format.
 //!
 //! In: cost, salt, password. Out: a hash, and back from its text. After Provos and Mazières, "A Future-Adaptable Password
-//! Scheme" (1999), in the `$2b$` form that OpenBSD settled on; Blowfish itself comes from the `blowfish` crate.
+//! Scheme" (1999), in the `$2b$` form that OpenBSD settled on.
 
-use blowfish::Blowfish;
+mod blowfish;
+mod pi;
+
+use std::array::from_fn;
+
 use sha2::{Digest, Sha256};
 
+use blowfish::{Block, Blowfish, Key, Salt};
+
+/// Passwords side by side. Each brings 4 KiB of S-boxes into the first cache.
+const LANES: usize = 2;
+/// What is encrypted, "OrpheanBeholderScryDoubt", and how often.
+const TEXT: [Block; 3] = [[0x4f72_7068, 0x6561_6e42], [0x6568_6f6c, 0x6465_7253], [0x6372_7944, 0x6f75_6274]];
+const TEXT_TIMES: usize = 64;
 /// Bytes of password and NUL that count.
 const KEY_MAX: usize = 72;
 const ALPHABET: &[u8; 64] = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -26,9 +37,16 @@ pub struct Bcrypt {
 impl Bcrypt {
     /// Hashes `password`.
     pub fn hash(cost: u32, salt: [u8; 16], password: &[u8]) -> Self {
-        let mut hash = [0; 23];
-        hash.copy_from_slice(&raw(cost, salt, password)[..23]);
-        Self { cost, salt, hash }
+        let [hash] = side_by_side(cost, [(salt, password)]);
+        hash
+    }
+
+    /// Hashes each password with its salt, some of them at a time; `each` gets a password's place and its hash, in order.
+    pub fn hash_all(cost: u32, passwords: &[([u8; 16], &[u8])], mut each: impl FnMut(usize, Self)) {
+        let (groups, rest) = passwords.as_chunks::<LANES>();
+        let hashes = groups.iter().flat_map(|group| side_by_side(cost, *group));
+        let rest = rest.iter().map(|(salt, password)| Self::hash(cost, *salt, password));
+        hashes.chain(rest).enumerate().for_each(|(at, hash)| each(at, hash));
     }
 
     /// Reads modular crypt format: `$2a$`, `$2b$` or `$2y$`, which differ only in the bugs of long gone libraries.
@@ -50,27 +68,31 @@ impl std::fmt::Display for Bcrypt {
     }
 }
 
-/// The 24 bytes that bcrypt computes.
-pub fn raw(cost: u32, salt: [u8; 16], password: &[u8]) -> [u8; 24] {
-    let mut key = [password, &[0]].concat();
-    key.truncate(KEY_MAX);
-    let mut state = Blowfish::bc_init_state();
-    state.salted_expand_key(&salt, &key);
+fn side_by_side<const N: usize>(cost: u32, passwords: [([u8; 16], &[u8]); N]) -> [Bcrypt; N] {
+    let keys = passwords.map(|(_, password)| key(password));
+    let salts = passwords.map(|(salt, _)| words(&salt));
+    let salt_keys = salts.map(|salt| from_fn(|at| salt[at % salt.len()]));
+    let mut state = Blowfish::new();
+    state.expand(&keys, &salts);
     for _ in 0..1_u64 << cost.min(31) {
-        state.bc_expand_key(&key);
-        state.bc_expand_key(&salt);
+        state.expand(&keys, &[[0; 4]; N]);
+        state.expand(&salt_keys, &[[0; 4]; N]);
     }
-    let mut hash = [0; 24];
-    for (text, out) in b"OrpheanBeholderScryDoubt".as_chunks::<8>().0.iter().zip(hash.chunks_exact_mut(8)) {
-        let [a, b, c, d, e, f, g, h] = *text;
-        let mut pair = [u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])];
-        for _ in 0..64 {
-            pair = state.bc_encrypt(pair);
-        }
-        out[..4].copy_from_slice(&pair[0].to_be_bytes());
-        out[4..].copy_from_slice(&pair[1].to_be_bytes());
-    }
-    hash
+    let texts = TEXT.map(|text| (0..TEXT_TIMES).fold([text; N], |blocks, _| state.encrypt(blocks)));
+    from_fn(|lane| {
+        let bytes: Vec<u8> = texts.iter().flat_map(|blocks| blocks[lane]).flat_map(u32::to_be_bytes).collect();
+        Bcrypt { cost, salt: passwords[lane].0, hash: from_fn(|at| bytes[at]) }
+    })
+}
+
+/// The password and its NUL, as far as they count, over and over.
+fn key(password: &[u8]) -> Key {
+    let mut bytes = password.iter().chain(&[0]).take(KEY_MAX).cycle();
+    from_fn(|_| (0..4).fold(0, |word, _| word << 8 | u32::from(*bytes.next().expect("invariant: a NUL is there"))))
+}
+
+fn words(salt: &[u8; 16]) -> Salt {
+    from_fn(|at| u32::from_be_bytes([salt[4 * at], salt[4 * at + 1], salt[4 * at + 2], salt[4 * at + 3]]))
 }
 
 /// The salt of candidate `number` when the params give none.
@@ -80,7 +102,7 @@ pub(crate) fn derived_salt(seed: u64, number: u64) -> [u8; 16] {
         .chain_update(seed.to_le_bytes())
         .chain_update(number.to_le_bytes())
         .finalize();
-    std::array::from_fn(|at| digest[at])
+    from_fn(|at| digest[at])
 }
 
 /// bcrypt's own base 64: six bits a character from the top, no padding.
@@ -144,6 +166,22 @@ mod tests {
         let salt = [1; 16];
         assert_eq!(Bcrypt::hash(4, salt, &long[..72]), Bcrypt::hash(4, salt, &long), "what is beyond 72 bytes counts");
         assert_ne!(Bcrypt::hash(4, salt, &with_nul), Bcrypt::hash(4, salt, &long[..5]), "a NUL ends the password");
+    }
+
+    #[test]
+    fn side_by_side_is_as_one_by_one() {
+        let passwords = [&b""[..], b"a", b"abc", b"hunter2", &[200; 80]];
+        for count in 0..=passwords.len() {
+            let salted: Vec<([u8; 16], &[u8])> =
+                passwords[..count].iter().enumerate().map(|(at, password)| ([at as u8; 16], *password)).collect();
+            let mut hashes = Vec::new();
+            Bcrypt::hash_all(4, &salted, |at, hash| {
+                assert_eq!(at, hashes.len());
+                hashes.push(hash);
+            });
+            let expected = salted.iter().map(|(salt, password)| Bcrypt::hash(4, *salt, password));
+            assert_eq!(hashes, expected.collect::<Vec<_>>());
+        }
     }
 
     #[test]
