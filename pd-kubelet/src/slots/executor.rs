@@ -1,24 +1,21 @@
-//! One executor process and the frames to and from it.
+//! One executor and the frames to and from it.
 
-use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::{Buf as _, BytesMut};
 use executor_protocol::{FRAME_BYTES_MAX, FrameError, Limit, Reply, Request, decode, encode};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader},
-    process::{Child, ChildStderr, Command},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    process::{Child, Command},
 };
 
+use super::process::Process;
 use crate::metrics::{LimitLabel, Metrics};
 
 /// Bytes read from a pipe at once: a pipe's default capacity.
 const READ_BYTES: usize = 64 << 10;
 /// Writing one frame to an executor that reads.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Lines of one executor's standard error that reach our log; the rest is read and dropped.
-const STDERR_LINES_MAX: usize = 100;
-/// Bytes of such a line.
-const STDERR_LINE_BYTES_MAX: usize = 2 << 10;
 
 /// Starts executors.
 pub(crate) type Spawner = Arc<dyn Fn() -> std::io::Result<Executor> + Send + Sync>;
@@ -136,47 +133,13 @@ impl Executor {
     }
 }
 
-/// Starts `pd-executor` processes: no environment, a process group of their own, dead when we drop them.
+/// Starts `pd-executor` processes.
 pub(crate) fn process_spawner(program: PathBuf, folder: PathBuf, metrics: Arc<Metrics>) -> Spawner {
     Arc::new(move || {
-        let mut child = Command::new(&program)
-            .env_clear()
-            .current_dir(&folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
-        metrics.executor_starts.inc();
-        let missing = || std::io::Error::other("the executor has no pipes");
-        let writer = child.stdin.take().ok_or_else(missing)?;
-        let reader = child.stdout.take().ok_or_else(missing)?;
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(log_stderr(stderr, child.id().unwrap_or_default()));
-        }
-        let mut executor = Executor::over(reader, writer);
+        let Process { child, stdin, stdout } = Process::start(&mut Command::new(&program), &folder, &metrics)?;
+        let mut executor = Executor::over(stdout, stdin);
         executor.child = Some(child);
         executor.metrics = Some(Arc::clone(&metrics));
         Ok(executor)
     })
-}
-
-/// Logs the first lines and drains the rest, so that an executor never blocks on its own complaints.
-pub(super) async fn log_stderr(stderr: ChildStderr, pid: u32) {
-    let mut lines = BufReader::new(stderr);
-    let mut line = Vec::new();
-    let mut logged = 0;
-    loop {
-        line.clear();
-        match (&mut lines).take(STDERR_LINE_BYTES_MAX as u64).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) if logged < STDERR_LINES_MAX => {
-                let text = String::from_utf8_lossy(&line);
-                tracing::warn!(pid, line = text.trim_end(), "executor says");
-                logged += 1;
-            }
-            Ok(_) => {}
-        }
-    }
 }

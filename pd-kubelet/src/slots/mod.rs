@@ -10,6 +10,7 @@ mod collect;
 mod executor;
 mod hollow;
 mod mode;
+mod process;
 mod shared;
 mod slot;
 mod walls;

@@ -7,7 +7,6 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,7 +17,8 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::executor::{Executor, Spawner, log_stderr};
+use super::executor::{Executor, Spawner};
+use super::process::Process;
 use crate::metrics::Metrics;
 
 /// Bytes of a lane under way in one direction.
@@ -37,8 +37,8 @@ pub(crate) struct SharedOptions {
     pub modules: PathBuf,
 }
 
-/// The process, as long as it lives.
-struct Process {
+/// The process with its lanes, as long as it lives.
+struct Hub {
     /// Killed when this is dropped.
     _child: Child,
     parcels: mpsc::Sender<Parcel>,
@@ -78,13 +78,13 @@ impl Lanes {
 
 /// Executors that are lanes of one process, which is started with the first of them.
 pub(crate) fn shared_spawner(options: SharedOptions, metrics: Arc<Metrics>) -> Spawner {
-    let state: Mutex<(Option<Process>, u32)> = Mutex::default();
+    let state: Mutex<(Option<Hub>, u32)> = Mutex::default();
     Arc::new(move || {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         let (process, last_lane) = &mut *state;
         let living = match process.take().filter(|process| process.lanes.is_alive()) {
             Some(living) => living,
-            None => Process::start(&options, &metrics)?,
+            None => Hub::start(&options, &metrics)?,
         };
         *last_lane += 1;
         let stream = living.open(*last_lane);
@@ -94,30 +94,12 @@ pub(crate) fn shared_spawner(options: SharedOptions, metrics: Arc<Metrics>) -> S
     })
 }
 
-impl Process {
+impl Hub {
     fn start(options: &SharedOptions, metrics: &Metrics) -> std::io::Result<Self> {
-        let mut child = Command::new(&options.program)
-            .arg("shared")
-            .args(["--slots", &options.slots.to_string()])
-            .arg("--components")
-            .arg(&options.components)
-            .arg("--modules")
-            .arg(&options.modules)
-            .env_clear()
-            .current_dir(&options.folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
-        metrics.executor_starts.inc();
-        let missing = || std::io::Error::other("the executor has no pipes");
-        let stdin = child.stdin.take().ok_or_else(missing)?;
-        let stdout = child.stdout.take().ok_or_else(missing)?;
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(log_stderr(stderr, child.id().unwrap_or_default()));
-        }
+        let mut command = Command::new(&options.program);
+        command.arg("shared").args(["--slots", &options.slots.to_string()]);
+        command.arg("--components").arg(&options.components).arg("--modules").arg(&options.modules);
+        let Process { child, stdin, stdout } = Process::start(&mut command, &options.folder, metrics)?;
         let (parcels, outgoing) = mpsc::channel(PARCELS_MAX);
         let lanes = Lanes(Arc::new(Mutex::new(Some(HashMap::new()))));
         tokio::spawn(write_all(outgoing, stdin));
