@@ -50,6 +50,9 @@ pub struct Bench {
     /// Ask the system for each instance's memory anew
     #[arg(long)]
     pub no_pool: bool,
+    /// Name the guest's functions for a profiler: `perf record pd-executor bench --perfmap …`
+    #[arg(long)]
+    pub perfmap: bool,
 }
 
 /// Calls `run` on this thread and prints `runs_per_second=…`.
@@ -57,7 +60,12 @@ pub(crate) fn bench(options: &Bench) -> Result<()> {
     ensure!(options.count > 0, "--count must be at least 1");
     let bytes = component(&options.component)?;
     let params = options.given.params()?;
-    let chosen = Variant { without_pool: options.no_pool, with_epochs: options.epochs, ..Variant::default() };
+    let chosen = Variant {
+        without_pool: options.no_pool,
+        with_epochs: options.epochs,
+        for_profiler: options.perfmap,
+        ..Variant::default()
+    };
     let engine = variant(chosen)?;
     let task = check(&engine, &from_bytes(&engine, &bytes)?)?;
     let sources = options.given.sources()?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Result,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, ProfilingStrategy, Result,
     WasmBacktraceDetails,
 };
 
@@ -45,6 +45,8 @@ pub(crate) struct Variant {
     pub(crate) with_epochs: bool,
     /// Tell a debugger about compiled code, and leave it as it was written.
     pub(crate) for_debugger: bool,
+    /// Name compiled functions in `/tmp/perf-PID.map`, where `perf report` looks for them.
+    pub(crate) for_profiler: bool,
 }
 
 /// The engine with a pool for one instance; where that much address space cannot be had, one that asks the
@@ -64,6 +66,9 @@ pub(crate) fn variant(variant: Variant) -> Result<Engine> {
     }
     if variant.for_debugger {
         plain.debug_info(true).cranelift_opt_level(OptLevel::None);
+    }
+    if variant.for_profiler {
+        plain.profiler(ProfilingStrategy::PerfMap);
     }
     if variant.without_pool {
         return Engine::new(&plain);
