@@ -29,6 +29,9 @@ pub(super) struct Options {
     /// Measured rounds of each pair.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
+    /// Only the lines whose first column contains this, whatever the case; no limits then.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
     /// How often each limit is met.
     #[arg(long, default_value_t = 30)]
     limits: u32,
@@ -45,13 +48,14 @@ struct Line {
 }
 
 pub(super) async fn run(options: Options) -> Result<()> {
-    let bench = Bench { scenario: Scenario::start(1, 1).await?, rounds: options.rounds };
+    let only = options.only.map(|only| only.to_lowercase());
+    let bench = Bench { scenario: Scenario::start(1, 1).await?, rounds: options.rounds, only };
     bench.prepare().await?;
-    let mut lines = vec![bench.noop().await?, bench.spin().await?, bench.batch().await?];
+    let mut lines = bench.subtasks().await?;
     lines.extend(kernels::measure(&bench).await?);
-    lines.push(bench.epochs()?);
+    lines.extend(bench.epochs()?);
     print(&mut lines);
-    bounds::measure(&bench.scenario, options.limits)
+    if bench.only.is_some() { Ok(()) } else { bounds::measure(&bench.scenario, options.limits) }
 }
 
 fn print(lines: &mut [Line]) {
@@ -73,9 +77,15 @@ fn print(lines: &mut [Line]) {
 struct Bench {
     scenario: Scenario,
     rounds: u32,
+    only: Option<String>,
 }
 
 impl Bench {
+    /// True if this line is to be measured.
+    fn wants(&self, what: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| what.to_lowercase().contains(only))
+    }
+
     /// Runs the trivial task once, so that nothing is compiled while it is measured.
     async fn prepare(&self) -> Result<()> {
         for isolation in ["Subtask", "Batch"] {
@@ -86,43 +96,47 @@ impl Bench {
         Ok(())
     }
 
-    async fn noop(&self) -> Result<Line> {
-        let what = ("no-op subtasks", "bare wasmtime loop", Some(0.8), "subtasks/s");
-        self.against_loop(what, json!({"count": NOOPS}), NOOPS, "Subtask", &[]).await
-    }
-
-    async fn batch(&self) -> Result<Line> {
-        let what = ("no-op subtasks, Batch", "bare loop, one instance", None, "subtasks/s");
-        self.against_loop(what, json!({"count": 4 * NOOPS}), 4 * NOOPS, "Batch", &["--reuse"]).await
-    }
-
-    async fn spin(&self) -> Result<Line> {
-        let what = ("1 ms subtasks", "bare wasmtime loop", Some(0.97), "subtasks/s");
-        self.against_loop(what, json!({"count": SPINS, "spinMicros": SPIN_MICROS}), SPINS, "Subtask", &[]).await
+    /// Subtasks that do nothing, or spin for a millisecond.
+    async fn subtasks(&self) -> Result<Vec<Line>> {
+        let spin = json!({"count": SPINS, "spinMicros": SPIN_MICROS});
+        let (fresh, reused) = ("bare wasmtime loop", "bare loop, one instance");
+        let mut lines = Vec::new();
+        for (what, goal, params, count, isolation, flags) in [
+            ("no-op subtasks", Some(0.8), json!({"count": NOOPS}), NOOPS, "Subtask", &[][..]),
+            ("1 ms subtasks", Some(0.97), spin, SPINS, "Subtask", &[]),
+            ("no-op subtasks, Batch", None, json!({"count": 4 * NOOPS}), 4 * NOOPS, "Batch", &["--reuse"]),
+        ] {
+            if self.wants(what) {
+                let over = if flags.is_empty() { fresh } else { reused };
+                lines.push(self.against_loop((what, over, goal), params, count, isolation, flags).await?);
+            }
+        }
+        Ok(lines)
     }
 
     async fn against_loop(
         &self,
-        (what, over, goal, unit): (&'static str, &'static str, Option<f64>, &'static str),
+        (what, over, goal): (&'static str, &'static str, Option<f64>),
         params: Value,
         count: u64,
         isolation: &str,
         flags: &[&str],
     ) -> Result<Line> {
-        let mut line = Line { what: what.to_owned(), over, goal, ratios: Vec::new(), figures: (0.0, 0.0, unit) };
+        let mut line =
+            Line { what: what.to_owned(), over, goal, ratios: Vec::new(), figures: (0.0, 0.0, "subtasks/s") };
         for round in 0..self.rounds {
             let bare = bare_loop("noop", &params, count / 2, flags)?;
             let name = format!("{}-{round}", what.replace([' ', ','], "").to_lowercase());
             let busy = self.job(&name, "noop", params.clone(), json!({}), json!({"isolation": isolation})).await?;
             let ours = count as f64 / busy.as_secs_f64();
             line.ratios.push(ours / bare);
-            line.figures = (ours, bare, unit);
+            line.figures = (ours, bare, "subtasks/s");
         }
         Ok(line)
     }
 
     /// What a check in every loop would cost: the price of time limits inside the process, which we do not pay.
-    fn epochs(&self) -> Result<Line> {
+    fn epochs(&self) -> Result<Option<Line>> {
         let params = json!({"width": 512, "height": 512, "maxIterations": 500, "tileSize": 128, "output": "counts"});
         let mut line = Line {
             what: "mandelbrot with epochs".to_owned(),
@@ -131,13 +145,16 @@ impl Bench {
             ratios: Vec::new(),
             figures: (0.0, 0.0, "tiles/s"),
         };
+        if !self.wants(&line.what) {
+            return Ok(None);
+        }
         for _ in 0..self.rounds {
             let without = bare_loop("mandelbrot", &params, 64, &[])?;
             let with = bare_loop("mandelbrot", &params, 64, &["--epochs"])?;
             line.ratios.push(with / without);
             line.figures = (with, without, "tiles/s");
         }
-        Ok(line)
+        Ok(Some(line))
     }
 
     /// Runs a job to its end and answers how long the slot was busy with it, merge and plan included.
