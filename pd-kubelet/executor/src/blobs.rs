@@ -17,6 +17,8 @@ use crate::pipe::Outbox;
 const BLOCK_BYTES: u64 = 256 << 10;
 /// A read of this size or more is passed through in pieces of this size.
 const PIECE_BYTES: u64 = 4 << 20;
+/// Blocks asked for beyond the one that is wanted, by a guest that reads on: while it works with one, the kubelet sends the next.
+const BLOCKS_AHEAD: u64 = 2;
 /// Blocks that are kept: 256 whole ones, so a merge may go through the rows of 256 tiles side by side.
 const KEPT_BYTES_MAX: usize = 64 << 20;
 /// What an entry costs besides its bytes; bounds the number of empty ones.
@@ -52,6 +54,8 @@ pub(crate) struct Blobs {
     /// Every kept block, oldest first.
     order: VecDeque<(Blob, u64)>,
     kept_bytes: usize,
+    /// Blocks that were asked for and have not been taken from the link, in the order in which they come.
+    coming: VecDeque<Coming>,
     /// Parts there are; none outside a merge.
     parts: u64,
     ahead: Ahead,
@@ -61,6 +65,13 @@ pub(crate) struct Blobs {
 struct Known {
     size: Option<u64>,
     blocks: HashMap<u64, Vec<u8>>,
+}
+
+/// A block on its way.
+struct Coming {
+    blob: Blob,
+    number: u64,
+    bytes: u64,
 }
 
 /// How far parts have been fetched in advance.
@@ -73,12 +84,16 @@ struct Ahead {
 
 impl Blobs {
     pub(crate) fn new(link: Link) -> Self {
-        let (known, order, ahead) = (HashMap::new(), VecDeque::new(), Ahead::default());
-        Self { link, known, order, kept_bytes: 0, parts: 0, ahead }
+        let (known, order, coming) = (HashMap::new(), VecDeque::new(), VecDeque::new());
+        Self { link, known, order, kept_bytes: 0, coming, parts: 0, ahead: Ahead::default() }
     }
 
     /// Another job: nothing of the last one is kept.
     pub(crate) fn forget(&mut self) {
+        // What comes belongs to the last job. A link that has ended says so to the next who asks.
+        while !self.coming.is_empty() {
+            let _ = self.take();
+        }
         self.known.clear();
         self.order.clear();
         self.kept_bytes = 0;
@@ -130,17 +145,52 @@ impl Blobs {
 
     /// A block in full; only the blob's last one is shorter.
     fn block(&mut self, blob: &Blob, number: u64, size: u64) -> Result<&[u8], ReadError> {
-        let kept = self.known.get(blob).is_some_and(|known| known.blocks.contains_key(&number));
-        if !kept {
-            let offset = number * BLOCK_BYTES;
-            let wanted = BLOCK_BYTES.min(size - offset);
-            self.ask(&[(blob.clone(), offset, wanted)])?;
-            let answer = self.answer()?;
-            let bytes = whole(blob, offset, wanted, answer)?;
-            self.keep(blob.clone(), number, Some(size), bytes);
+        if !self.has(blob, number) {
+            self.ask_on(blob, number, size)?;
+            while !self.has(blob, number) {
+                self.take()?;
+            }
         }
         let block = self.known.get(blob).and_then(|known| known.blocks.get(&number));
         Ok(block.expect("invariant: the newest block is kept"))
+    }
+
+    fn has(&self, blob: &Blob, number: u64) -> bool {
+        self.known.get(blob).is_some_and(|known| known.blocks.contains_key(&number))
+    }
+
+    /// Asks for a block and, where it follows one that was read, for those behind it.
+    fn ask_on(&mut self, blob: &Blob, number: u64, size: u64) -> Result<(), ReadError> {
+        let reads_on = number.checked_sub(1).is_some_and(|before| self.has(blob, before));
+        let end = if reads_on { number + 1 + BLOCKS_AHEAD } else { number + 1 };
+        let is_coming = |number| self.coming.iter().any(|coming| coming.number == number && coming.blob == *blob);
+        let missing =
+            (number..end.min(size.div_ceil(BLOCK_BYTES))).filter(|at| !self.has(blob, *at) && !is_coming(*at));
+        let bytes = |at| BLOCK_BYTES.min(size - at * BLOCK_BYTES);
+        let missing: Vec<_> =
+            missing.map(|number| Coming { blob: blob.clone(), number, bytes: bytes(number) }).collect();
+        let reads = missing.iter().map(|block| (block.blob.clone(), block.number * BLOCK_BYTES, block.bytes));
+        self.ask(&reads.collect::<Vec<_>>())?;
+        self.coming.extend(missing);
+        Ok(())
+    }
+
+    /// Takes the next block that is on its way.
+    fn take(&mut self) -> Result<(), ReadError> {
+        let Some(Coming { blob, number, bytes }) = self.coming.pop_front() else { return Ok(()) };
+        let answer = self.answer()?;
+        let size = answer.as_ref().map(|answer| answer.size);
+        let bytes = whole(&blob, number * BLOCK_BYTES, bytes, answer)?;
+        self.keep(blob, number, size, bytes);
+        Ok(())
+    }
+
+    /// Takes all blocks that are on their way: what is asked for now is answered after them.
+    fn settle(&mut self) -> Result<(), ReadError> {
+        while !self.coming.is_empty() {
+            self.take()?;
+        }
+        Ok(())
     }
 
     /// Fetches the size and the first block; of a part, also those of the parts that seem to be next.
@@ -151,6 +201,7 @@ impl Blobs {
         };
         let asked: Vec<_> = wanted.iter().map(|blob| (blob.clone(), 0, BLOCK_BYTES)).collect();
         self.ask(&asked)?;
+        self.settle()?;
         let mut first = None;
         for blob in wanted {
             let answer = self.answer()?;
@@ -172,6 +223,7 @@ impl Blobs {
         let starts = (offset..end).step_by(PIECE_BYTES as usize);
         let pieces: Vec<_> = starts.map(|at| (blob.clone(), at, PIECE_BYTES.min(end - at))).collect();
         self.ask(&pieces)?;
+        self.settle()?;
         let mut bytes = Vec::with_capacity((end - offset) as usize);
         for (blob, at, wanted) in pieces {
             let answer = self.answer()?;
@@ -281,6 +333,32 @@ mod tests {
         }
         assert_eq!(blobs.size(&Blob::Part(100)).expect("known"), None);
         assert_eq!(blobs.ahead.window, 64);
+    }
+
+    #[test]
+    fn blocks_that_follow_each_other_are_asked_for_ahead_and_only_these() {
+        let (mut blobs, send) = blobs();
+        let size = 8 * BLOCK_BYTES;
+        let input = Blob::Input("a".to_owned());
+        let say = |byte| send.send(Some(answer(size, vec![byte; BLOCK_BYTES as usize]))).expect("queued");
+        let read = |blobs: &mut Blobs, block: u64| blobs.read(&input, block * BLOCK_BYTES, 1, 9).expect("reads")[0];
+        let coming = |blobs: &Blobs| blobs.coming.iter().map(|coming| coming.number).collect::<Vec<_>>();
+        say(0);
+        say(5);
+        assert_eq!((read(&mut blobs, 0), read(&mut blobs, 5), coming(&blobs)), (0, 5, vec![]), "it may be anywhere");
+        (1..=3).for_each(say);
+        assert_eq!((read(&mut blobs, 1), coming(&blobs)), (1, vec![2, 3]));
+        say(4);
+        assert_eq!((read(&mut blobs, 2), coming(&blobs)), (2, vec![3, 4]));
+        // Another blob is asked for after what is coming, and answered after it.
+        send.send(Some(answer(1, vec![77]))).expect("queued");
+        assert_eq!(blobs.read(&Blob::State, 0, 1, 9).expect("reads"), [77]);
+        assert_eq!((read(&mut blobs, 4), coming(&blobs)), (4, vec![]));
+        say(6);
+        say(7);
+        assert_eq!((read(&mut blobs, 6), coming(&blobs)), (6, vec![7]), "no further than the end");
+        blobs.forget();
+        assert!(coming(&blobs).is_empty());
     }
 
     #[test]
