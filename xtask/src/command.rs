@@ -28,7 +28,18 @@ pub(crate) fn target() -> Result<PathBuf> {
 pub(crate) fn cargo() -> Result<Command> {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).env("CARGO_TARGET_DIR", target()?);
+    // What cargo told us of ourselves. Build scripts that look at such variables (that of ring) would run anew, and all
+    // that needs them would be compiled anew, each time that cargo is called from here and by hand in turn.
+    let told = env::vars_os().map(|(name, _)| name);
+    for name in told.filter(|name| name.to_str().is_some_and(is_of_a_package)) {
+        command.env_remove(name);
+    }
     Ok(command)
+}
+
+/// Whether cargo sets this variable for the package that it runs or builds.
+fn is_of_a_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
 }
 
 /// Runs it to its end with its output shown; anything but success is an error.
