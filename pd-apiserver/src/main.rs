@@ -14,13 +14,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
+    if let Some(file) = &options.restore {
+        return restore(file, &options.data_dir);
+    }
     let filter = EnvFilter::try_from_env("PD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
-    let done = match &options.restore {
-        Some(file) => restore(file, &options.data_dir),
-        None => async { run(options, stop_signal()?).await }.await,
-    };
+    let done: anyhow::Result<()> = async { run(options, stop_signal()?).await }.await;
     if let Err(error) = done {
         tracing::error!(error = format!("{error:#}"), "pd-apiserver failed");
         return ExitCode::FAILURE;
@@ -28,12 +28,19 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Makes the data folder from a backup.
-fn restore(file: &Path, folder: &Path) -> anyhow::Result<()> {
-    let backup::Restored { about, objects, artifacts, revision } = backup::restore(file, folder)?;
-    let (cluster, taken, at) = (about.cluster, about.created, about.revision);
-    tracing::info!(%cluster, taken, at, objects, artifacts, revision, folder = %folder.display(), "restored");
-    Ok(())
+/// Makes the data folder from a backup. A person waits for it: it speaks plainly and keeps no log.
+fn restore(file: &Path, folder: &Path) -> ExitCode {
+    match backup::restore(file, folder) {
+        Ok(backup::Restored { about, objects, artifacts, revision }) => {
+            eprintln!("cluster {} as it was at {}, revision {}", about.cluster, about.created, about.revision);
+            eprintln!("{objects} objects, {artifacts} artifacts; its revisions go on from {revision}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {:#}", anyhow::Error::from(error));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Completes at the first SIGTERM or SIGINT.

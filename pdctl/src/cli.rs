@@ -167,7 +167,8 @@ pub(crate) enum Verb {
     /// Register a WebAssembly component as a Task
     Push(verbs::push::Args),
     /// Begin a task of one's own, or check a component
-    Task(verbs::task::Args),
+    #[command(subcommand)]
+    Task(verbs::task::Action),
     /// Run one subtask of a job again, on this machine
     Replay(verbs::replay::Args),
     /// Give a node no more work
@@ -177,11 +178,14 @@ pub(crate) enum Verb {
     /// Cordon a node, take back what it has not started, and wait until it has nothing left
     Drain(verbs::drain::Args),
     /// Make credentials
-    Token(verbs::token::Args),
+    #[command(subcommand)]
+    Token(verbs::token::Action),
     /// Say who one is, and what one may do
-    Auth(verbs::auth::Args),
+    #[command(subcommand)]
+    Auth(verbs::auth::Action),
     /// Install the servers of a cluster on this machine
-    Server(verbs::install::server::Args),
+    #[command(subcommand)]
+    Server(verbs::install::server::Action),
     /// Make this machine a node of a cluster
     Join(verbs::install::join::Args),
     /// Write the whole cluster into a file, while it runs
@@ -191,7 +195,8 @@ pub(crate) enum Verb {
     /// List the certificates in play, and how long they live
     Certs(verbs::certs::Args),
     /// Look at the kubeconfig, choose a context, check the servers' configuration
-    Config(verbs::config::Args),
+    #[command(subcommand)]
+    Config(verbs::config::Action),
     /// Look for what most often is wrong
     Doctor(verbs::doctor::Args),
     /// Print the versions of pdctl and of the server
@@ -201,7 +206,7 @@ pub(crate) enum Verb {
     /// Write the manual
     Man(verbs::man::Args),
     /// List the exit codes
-    #[command(name = "exit-codes", hide = true, long_about = EXIT_CODES, disable_help_flag = true)]
+    #[command(name = "exit-codes", hide = true, long_about = EXIT_CODES, help_template = "{about}")]
     ExitCodes,
 }
 

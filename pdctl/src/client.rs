@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     cli::Global,
     errors::{self, Error, Origin, Result},
-    suggest,
+    suggest, text,
 };
 
 /// A server that does not complete the TCP handshake within this is not there.
@@ -85,10 +85,12 @@ pub(crate) fn name_of(object: &DynamicObject) -> &str {
     object.metadata.name.as_deref().unwrap_or_default()
 }
 
+/// Where a kubeconfig comes from.
+const HINT: &str = "name one with --kubeconfig or $KUBECONFIG: `pd-apiserver` writes admin.kubeconfig into its data \
+                    folder, `pd-local kubeconfig NAME` prints the path of a local cluster's";
+
 /// The kubeconfig and the name of its file or files.
 pub(crate) fn read_kubeconfig(global: &Global) -> Result<(Kubeconfig, String)> {
-    const HINT: &str = "name one with --kubeconfig or $KUBECONFIG: `pd-apiserver` writes admin.kubeconfig into its data \
-                        folder, `pd-local kubeconfig NAME` prints the path of a local cluster's";
     let failed = |file: &str| {
         let file = file.to_owned();
         move |error: KubeconfigError| Error::Kubeconfig {
@@ -98,11 +100,11 @@ pub(crate) fn read_kubeconfig(global: &Global) -> Result<(Kubeconfig, String)> {
     };
     if let Some(path) = &global.kubeconfig {
         let file = path.display().to_string();
-        return Ok((Kubeconfig::read_from(path).map_err(failed(&file))?, file));
+        return named_config(Kubeconfig::read_from(path).map_err(failed(&file))?, file);
     }
     let from_env = std::env::var("KUBECONFIG").unwrap_or_default();
     if let Some(kubeconfig) = Kubeconfig::from_env().map_err(failed(&from_env))? {
-        return Ok((kubeconfig, from_env));
+        return named_config(kubeconfig, from_env);
     }
     let Some(path) = std::env::home_dir().map(|home| home.join(".kube").join("config")) else {
         return Err(Error::Kubeconfig {
@@ -118,7 +120,18 @@ pub(crate) fn read_kubeconfig(global: &Global) -> Result<(Kubeconfig, String)> {
         return Err(Error::Kubeconfig { message, hint: HINT.to_owned() });
     }
     let file = path.display().to_string();
-    Ok((Kubeconfig::read_from(&path).map_err(failed(&file))?, file))
+    named_config(Kubeconfig::read_from(&path).map_err(failed(&file))?, file)
+}
+
+/// Refuses another object than a kubeconfig, which would read as one without contexts.
+fn named_config(kubeconfig: Kubeconfig, file: String) -> Result<(Kubeconfig, String)> {
+    match kubeconfig.kind.as_deref() {
+        None | Some("" | "Config") => Ok((kubeconfig, file)),
+        Some(kind) => Err(Error::Kubeconfig {
+            message: format!("{file} is no kubeconfig: its kind is `{}`", text::one_line(kind)),
+            hint: HINT.to_owned(),
+        }),
+    }
 }
 
 /// Why a kubeconfig cannot be read.

@@ -1,5 +1,7 @@
 //! Which kinds the server serves, and which of them a person means by a word.
 
+use std::collections::BTreeSet;
+
 use http::Request;
 use kube::{
     Api,
@@ -170,9 +172,11 @@ impl Kinds {
     fn unknown(&self, word: &str) -> Error {
         let names = self.0.iter().flat_map(|kind| [kind.resource.plural.as_str(), kind.singular.as_str()]);
         let hint = suggest::did_you_mean(word, names).unwrap_or_else(|| {
-            let mut plurals: Vec<&str> = self.0.iter().map(|kind| kind.resource.plural.as_str()).collect();
-            plurals.dedup();
-            format!("it has: {}", plurals.join(", "))
+            // Reviews are asked by `auth`; nobody lists them.
+            let plurals = self.0.iter().map(|kind| kind.resource.plural.as_str());
+            let plurals: BTreeSet<&str> = plurals.filter(|plural| !plural.ends_with("reviews")).collect();
+            let listed = plurals.into_iter().collect::<Vec<_>>().join(", ");
+            format!("it has: {listed}; an object of one of them is named KIND/NAME")
         });
         Error::not_found(format!("the server has no kind `{word}`"), Some(hint))
     }

@@ -31,7 +31,7 @@ fn build(targets: &[&str]) -> Result<()> {
 }
 
 /// Compiles each task to a core module and wraps it into a component named after its metadata.
-fn build_tasks() -> Result<()> {
+pub(crate) fn build_tasks() -> Result<()> {
     let packages = TASKS.iter().flat_map(|task| ["--package", task]);
     run_command(cargo()?.args(["build", "--profile", "task", "--target", "wasm32-unknown-unknown"]).args(packages))?;
     let (modules, components) = (target()?.join("wasm32-unknown-unknown/task"), target()?.join("tasks"));

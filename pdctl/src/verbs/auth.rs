@@ -28,14 +28,8 @@ Examples:
   pdctl auth can-i delete jobs -n team && echo go on";
 
 /// What to ask.
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(clap::Subcommand)]
-enum Action {
+pub(crate) enum Action {
     /// Say as whom the server knows this credential
     #[command(after_help = WHOAMI)]
     Whoami(Whoami),
@@ -45,14 +39,14 @@ enum Action {
 }
 
 #[derive(clap::Args)]
-struct Whoami {
+pub(crate) struct Whoami {
     /// json, yaml, jsonpath=…
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }
 
 #[derive(clap::Args)]
-struct CanI {
+pub(crate) struct CanI {
     /// get, list, watch, create, update, patch, delete
     #[arg(value_name = "VERB")]
     verb: String,
@@ -71,9 +65,9 @@ struct CanI {
 }
 
 /// Runs the verb.
-pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
+pub(crate) async fn run(action: Action, global: &Global) -> Result<()> {
     let cluster = Cluster::connect(global).await?;
-    match args.action {
+    match action {
         Action::Whoami(args) => whoami(&cluster, &args).await,
         Action::CanI(args) => can_i(&cluster, &args).await,
     }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-One state of all objects, every artifact that they name, and the cluster's certificate authority, as a tar file. It is
+One state of all objects, every artifact that they name, and the cluster's certificate authority, as a tar file. It is \
 as secret as the server's data folder: whoever has it can speak for the cluster.
 
 Examples:

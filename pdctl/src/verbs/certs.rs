@@ -57,6 +57,9 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     if let Ok(server) = &server {
         found.push(read("server", server)?);
     }
+    if found.is_empty() {
+        return server.map(drop);
+    }
     let now = Timestamp::now();
     match &args.output {
         None | Some(Format::Wide) => {

@@ -1,6 +1,7 @@
 //! `pdctl doctor`: what most often is wrong, looked at in the order in which one thing needs the other.
 
 use std::{
+    io,
     path::Path,
     time::{Duration, Instant},
 };
@@ -10,12 +11,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, api::ListParams};
 use serde_json::json;
+use tokio::net::TcpStream;
 
 use crate::{
     age,
     cli::Global,
     client::Cluster,
-    errors::{Error, Result},
+    errors::{self, Error, Result},
     output::{self, Format},
     platform,
     table::Table,
@@ -24,7 +26,7 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-Looks at this machine, at the way to the server, at the server and at its nodes. Exit code 1 when anything fails; a
+Looks at this machine, at the way to the server, at the server and at its nodes. Exit code 1 when anything fails; a \
 warning is no failure.
 
 Examples:
@@ -41,6 +43,8 @@ const FREE_BYTES_MIN: u64 = 1 << 30;
 const INOTIFY_INSTANCES_MIN: u64 = 128;
 /// Watched files and folders.
 const INOTIFY_WATCHES_MIN: u64 = 8192;
+/// A port that has not answered by then is behind a firewall, or nobody's.
+const PORT_MAX: Duration = Duration::from_secs(3);
 /// A loopback or LAN answers in a fraction of this.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 
@@ -91,12 +95,21 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
         Ok(cluster) => {
             let place = format!("context `{}` of {}", cluster.origin.context, cluster.origin.kubeconfig);
             findings.push(Finding::new("kubeconfig", Verdict::Ok, place));
-            findings.extend(certificates(&cluster).await);
-            match server(&cluster).await {
-                Ok(found) => findings.extend(found),
-                Err(error) => {
-                    findings.push(Finding::new("server", Verdict::Fail, error.to_string()));
-                    unreachable = Some(error);
+            match port(&cluster).await {
+                Ok(open) => findings.extend(open),
+                Err(reason) => {
+                    findings.push(Finding::new("port", Verdict::Fail, &reason));
+                    unreachable = Some(Error::Unreachable { origin: cluster.origin.clone(), reason });
+                }
+            }
+            findings.extend(certificates(&cluster, unreachable.is_none()).await);
+            if unreachable.is_none() {
+                match server(&cluster).await {
+                    Ok(found) => findings.extend(found),
+                    Err(error) => {
+                        findings.push(Finding::new("server", Verdict::Fail, error.to_string()));
+                        unreachable = Some(error);
+                    }
                 }
             }
         }
@@ -126,16 +139,38 @@ fn print(args: &Args, findings: &[Finding]) -> Result<()> {
     output::print(&table.render())
 }
 
-async fn certificates(cluster: &Cluster) -> Vec<Finding> {
+/// Whether anybody listens where the server should; behind a proxy that cannot be told. The error is the reason.
+async fn port(cluster: &Cluster) -> Result<Option<Finding>, String> {
+    if cluster.config.proxy_url.is_some() {
+        return Ok(None);
+    }
+    let url = &cluster.config.cluster_url;
+    let default = if url.scheme_str() == Some("http") { 80 } else { 443 };
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let (number, place) = (url.port_u16().unwrap_or(default), url.authority().map(ToString::to_string));
+    let place = place.unwrap_or_default();
+    match tokio::time::timeout(PORT_MAX, TcpStream::connect((host, number))).await {
+        Ok(Ok(_)) => Ok(Some(Finding::new("port", Verdict::Ok, format!("{place} is open")))),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Err(format!("{place} refuses connections: nothing listens there"))
+        }
+        Ok(Err(error)) => Err(format!("{place}: {}", errors::io_reason(&error))),
+        Err(_) => Err(format!("{place} does not answer: the machine is off, or a firewall is between")),
+    }
+}
+
+async fn certificates(cluster: &Cluster, is_reachable: bool) -> Vec<Finding> {
     let mut found = match certs::of_kubeconfig(cluster) {
         Ok(found) => found,
         Err(error) => return vec![Finding::new("certificates", Verdict::Fail, error.to_string())],
     };
-    match certs::of_server(cluster).await.and_then(|der| certs::read("server", &der)) {
-        Ok(server) => found.push(server),
-        // That nobody answers is told once, below.
-        Err(Error::Unreachable { .. }) => {}
-        Err(error) => return vec![Finding::new("certificates", Verdict::Fail, error.to_string())],
+    if is_reachable {
+        match certs::of_server(cluster).await.and_then(|der| certs::read("server", &der)) {
+            Ok(server) => found.push(server),
+            // That nobody answers is told once, below.
+            Err(Error::Unreachable { .. }) => {}
+            Err(error) => return vec![Finding::new("certificates", Verdict::Fail, error.to_string())],
+        }
     }
     let now = Timestamp::now();
     found.iter().map(|certificate| life(certificate, now)).collect()

@@ -204,6 +204,8 @@ fn type_of(schema: &Value) -> String {
 fn rules(schema: &Value) -> Vec<String> {
     let shown = |value: &Value| match value {
         Value::String(text) => text::one_line(text).into_owned(),
+        // Schemas write bounds as floats, `1.0`, whatever the field is.
+        Value::Number(number) => number.as_f64().map_or_else(|| number.to_string(), |number| number.to_string()),
         other => other.to_string(),
     };
     let given = |keyword: &str, words: &str| {

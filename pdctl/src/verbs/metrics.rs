@@ -59,7 +59,13 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
         return output::print(&page);
     }
     let mut families = families(&page);
-    families.retain(|name, _| args.part.as_ref().is_none_or(|part| name.contains(part)));
+    if let Some(part) = &args.part {
+        families.retain(|name, _| name.contains(part));
+        if families.is_empty() {
+            let hint = Some("`pdctl metrics` lists all that the server has".to_owned());
+            return Err(Error::not_found(format!("no metric has `{part}` in its name"), hint));
+        }
+    }
     match &args.output {
         None | Some(Format::Wide) => output::print(&table(&families, args.output.is_some()).render()),
         Some(format) => {

@@ -25,7 +25,7 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-Nothing is stored and nothing is uploaded. How many subtasks a job has is the answer of its task's plan call: it is
+Nothing is stored and nothing is uploaded. How many subtasks a job has is the answer of its task's plan call: it is \
 known here when a job with the same component, params and inputs was planned before.
 
 Examples:

@@ -1,4 +1,4 @@
-//! `pdctl push FILE`: a component becomes an artifact and a Task that names it.
+//! `pdctl push FILE…`: each component becomes an artifact and a Task that names it.
 
 use std::path::{Path, PathBuf};
 
@@ -19,49 +19,64 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   pdctl push my_task.wasm
-  pdctl push my_task.wasm --check                # asks no server";
+  pdctl push /usr/share/processdistro/tasks/*.wasm   # those that come with ProcessDistro
+  pdctl push my_task.wasm --check                    # asks no server";
 
-/// Which component.
+/// Which components.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The WebAssembly component; a core module built with the SDK is wrapped into one
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// Name of the Task; default: what the component calls itself
+    /// WebAssembly components; a core module built with the SDK is wrapped into one
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Name of the Task, for one component; default: what the component calls itself
     #[arg(long)]
     name: Option<String>,
-    /// Check the file only; asks no server and stores nothing
+    /// Check the files only; asks no server and stores nothing
     #[arg(long)]
     check: bool,
 }
 
-/// Runs the verb. Everything that can be wrong with the file is found before the server hears of it.
+/// Runs the verb. Everything that can be wrong with the files is found before the server hears of them.
 pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
-    let (component, inspection) = read(&args.file)?;
-    let metadata = &inspection.metadata;
-    let name = args.name.clone().unwrap_or_else(|| metadata.name.clone());
-    output::note(&format!(
-        "{}: {} {}, contract {}, {} bytes",
-        args.file.display(),
-        text::one_line(&metadata.name),
-        text::one_line(&metadata.version),
-        inspection.abi,
-        component.len()
-    ));
+    if args.name.is_some() && args.files.len() > 1 {
+        return Err(Error::usage("--name goes with one FILE only"));
+    }
+    let mut components = Vec::new();
+    for file in &args.files {
+        let (bytes, inspection) = read(file)?;
+        let metadata = &inspection.metadata;
+        output::note(&format!(
+            "{}: {} {}, contract {}, {} bytes",
+            file.display(),
+            text::one_line(&metadata.name),
+            text::one_line(&metadata.version),
+            inspection.abi,
+            bytes.len()
+        ));
+        components.push((args.name.clone().unwrap_or_else(|| metadata.name.clone()), bytes));
+    }
     if args.check {
         return Ok(());
     }
     let cluster = Cluster::connect(global).await?;
-    let module = artifacts::ensure_bytes(&cluster, component).await?;
+    for (name, bytes) in components {
+        output::print_line(&register(&cluster, &name, bytes).await?)?;
+    }
+    Ok(())
+}
+
+/// Stores a component and its Task; answers which object it made or changed.
+pub(crate) async fn register(cluster: &Cluster, name: &str, component: Vec<u8>) -> Result<String> {
+    let module = artifacts::ensure_bytes(cluster, component).await?;
     let task: Value = json!({
         "apiVersion": "processdistro.dev/v1", "kind": "Task",
         "metadata": {"name": name, "namespace": cluster.namespace},
         "spec": {"module": module},
     });
-    let applied = apply::one(&cluster, &Kind::of::<Task>(true), &cluster.namespace, &name, &task).await;
+    let applied = apply::one(cluster, &Kind::of::<Task>(true), &cluster.namespace, name, &task).await;
     let (change, _) = applied.map_err(cluster.failed(format!("cannot register Task `{name}`")))?;
-    output::print_line(&format!("task.processdistro.dev/{name} {change}"))
+    Ok(format!("task.processdistro.dev/{name} {change}"))
 }
 
 /// The file as a component, and what it says of itself.

@@ -20,7 +20,7 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-The component, its params, its inputs and the state of its plan are fetched; nothing is written to the cluster.
+The component, its params, its inputs and the state of its plan are fetched; nothing is written to the cluster. \
 Exit code 8 when it fails as the subtask did.
 
 Examples:

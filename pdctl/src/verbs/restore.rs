@@ -9,8 +9,8 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-Runs on the machine of the server, without one: every byte is checked, and a folder with anything in it is refused. The
-restored cluster is the same one, with the same authority, so that nodes and kubeconfigs go on to work. Its revisions
+Runs on the machine of the server, without one: every byte is checked, and a folder with anything in it is refused. The \
+restored cluster is the same one, with the same authority, so that nodes and kubeconfigs go on to work. Its revisions \
 are beyond all that the old server has given out: whoever watches lists anew. Do not let both of them run.
 
 Examples:

@@ -16,7 +16,7 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-What has succeeded is kept, and the indexes that failed get their retries anew. A job that has failed is open again until
+What has succeeded is kept, and the indexes that failed get their retries anew. A job that has failed is open again until \
 they have ended, and its timeout counts from now. `rerun` computes everything again, as a new job.
 
 Examples:

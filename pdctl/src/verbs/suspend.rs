@@ -17,7 +17,7 @@ Examples:
   pdctl suspend job/mandelbrot       # what runs is finished, nothing new is started
   pdctl resume job/mandelbrot        # goes on where it stopped";
 const CANCEL: &str = "\
-A cancelled job does not come back: what runs is interrupted, it becomes Failed with the reason Cancelled, and it
+A cancelled job does not come back: what runs is interrupted, it becomes Failed with the reason Cancelled, and it \
 stays to be looked at. `suspend` is for a pause, `delete` removes a job with all it has.
 
 Examples:

@@ -18,21 +18,15 @@ Examples:
   pdctl get tokens";
 
 /// What to do with tokens; list and delete them with `get tokens` and `delete token NAME`.
-#[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(clap::Subcommand)]
-enum Action {
+pub(crate) enum Action {
     /// Make a token and print it on stdout; it is shown this once
+    #[command(after_help = EXAMPLES)]
     Create(Create),
 }
 
 #[derive(clap::Args)]
-struct Create {
+pub(crate) struct Create {
     /// What it allows: Admin, Edit, View, Metrics, or Join (one node, once)
     #[arg(long, value_parser = parse_role)]
     role: Role,
@@ -57,17 +51,22 @@ fn parse_role(text: &str) -> Result<Role, String> {
 }
 
 /// Runs the verb.
-pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
-    let Action::Create(create) = args.action;
+pub(crate) async fn run(action: Action, global: &Global) -> Result<()> {
+    match action {
+        Action::Create(args) => create(args, global).await,
+    }
+}
+
+async fn create(args: Create, global: &Global) -> Result<()> {
     let namespace = global.namespace.clone();
-    if namespace.is_some() && !matches!(create.role, Role::Edit | Role::View) {
+    if namespace.is_some() && !matches!(args.role, Role::Edit | Role::View) {
         return Err(Error::usage("--namespace goes with the roles Edit and View only"));
     }
     let cluster = Cluster::connect(global).await?;
-    let spec = TokenSpec { role: create.role, namespace, ttl: create.ttl };
+    let spec = TokenSpec { role: args.role, namespace, ttl: args.ttl };
     // The CA first: a token whose join line cannot be printed would be lost.
-    let ca_hash = if create.role == Role::Join { Some(ca_hash(&cluster).await?) } else { None };
-    let Made { name, secret, expires } = make(&cluster, spec, create.name).await?;
+    let ca_hash = if args.role == Role::Join { Some(ca_hash(&cluster).await?) } else { None };
+    let Made { name, secret, expires } = make(&cluster, spec, args.name).await?;
     output::print_line(&secret)?;
     if let Some(ca_hash) = ca_hash {
         output::note(&join_help(&cluster.origin.server, &ca_hash, &secret));

@@ -8,7 +8,7 @@ use crate::{
 };
 
 const EXAMPLES: &str = "\
-What only the server knows (whether a Task exists, whether params fit its schema) is checked by
+What only the server knows (whether a Task exists, whether params fit its schema) is checked by \
 `pdctl apply --dry-run=server`.
 
 Examples:

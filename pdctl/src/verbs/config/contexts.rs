@@ -12,7 +12,7 @@ use crate::{
 
 /// How to print them.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// wide, json, yaml, name, jsonpath=…, custom-columns=…
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,

@@ -34,14 +34,8 @@ Examples:
   pdctl config current-context";
 
 /// What to do with the kubeconfig, or with the servers' configuration.
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(clap::Subcommand)]
-enum Action {
+pub(crate) enum Action {
     /// Print the kubeconfig, several files as one; or the servers' configuration
     #[command(after_help = VIEW)]
     View(view::Args),
@@ -66,8 +60,8 @@ enum Action {
 }
 
 /// Runs the verb. It asks no server.
-pub(crate) fn run(args: Args, global: &Global) -> Result<()> {
-    match args.action {
+pub(crate) fn run(action: Action, global: &Global) -> Result<()> {
+    match action {
         Action::View(args) => view::run(&args, global),
         Action::GetContexts(args) => contexts::run(&args, global),
         Action::CurrentContext => contexts::current(global),

@@ -20,7 +20,7 @@ use crate::{
 
 /// Which settings to print.
 #[derive(clap::Args)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// The file that the servers read
     #[arg(long, env = "PD_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -31,7 +31,7 @@ pub(super) struct Settings {
 
 /// Which file to check.
 #[derive(clap::Args)]
-pub(super) struct Validate {
+pub(crate) struct Validate {
     /// The file
     #[arg(value_name = "FILE")]
     file: PathBuf,

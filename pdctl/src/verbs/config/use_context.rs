@@ -19,7 +19,7 @@ const KEY: &str = "current-context:";
 
 /// Which context.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// Its name
     #[arg(value_name = "CONTEXT", add = crate::complete::contexts())]
     name: String,

@@ -14,7 +14,7 @@ use crate::{
 
 /// What to print.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// With the secrets
     #[arg(long)]
     raw: bool,

@@ -12,7 +12,7 @@ use crate::{
 
 const UNIT: &str = include_str!("../../../../manifests/systemd/pd-kubelet.service");
 const EXAMPLES: &str = "\
-`pdctl token create --role Join` on a machine that can speak to the cluster prints the whole line. The token is good for
+`pdctl token create --role Join` on a machine that can speak to the cluster prints the whole line. The token is good for \
 one node, once; what it joins is checked against the hash of the cluster's CA before the token is sent.
 
 Examples:

@@ -21,6 +21,8 @@ use crate::{
 
 /// Where unit files of the machine's own go.
 const UNITS: &str = "etc/systemd/system";
+/// Where a package keeps them; those in `UNITS` come before them.
+const PACKAGED_UNITS: &str = "usr/lib/systemd/system";
 /// Where the settings of our units go.
 const SETTINGS: &str = "etc/processdistro";
 /// In which folder the unit files expect the programs.
@@ -97,9 +99,7 @@ impl Installation {
             output::print(&self.told(&how.root))?;
             return Ok(false);
         }
-        for file in &self.files {
-            file.write(&how.root)?;
-        }
+        self.files.iter().try_for_each(|file| file.write(&how.root))?;
         if how.no_start || how.root != Path::new("/") {
             return Ok(false);
         }
@@ -122,6 +122,10 @@ impl Installation {
     fn told(&self, root: &Path) -> String {
         let mut told = String::new();
         for file in &self.files {
+            if let Some(packaged) = file.packaged(root) {
+                let _ = writeln!(told, "use {}", packaged.display());
+                continue;
+            }
             let kept = if file.is_kept { ", unless it is there" } else { "" };
             let path = root.join(&file.path);
             let _ = writeln!(told, "write {} (mode {:o}{kept})", path.display(), file.mode);
@@ -136,9 +140,19 @@ impl Installation {
 }
 
 impl Planned {
+    /// The unit of the package that says the same already. A copy of it would outlive the package's next version.
+    fn packaged(&self, root: &Path) -> Option<PathBuf> {
+        let packaged = root.join(PACKAGED_UNITS).join(Path::new(&self.path).strip_prefix(UNITS).ok()?);
+        let is_same = fs::read_to_string(&packaged).is_ok_and(|text| text == self.text);
+        (is_same && !root.join(&self.path).exists()).then_some(packaged)
+    }
+
     /// Whole or not at all, and never readable by others for a moment when it must not be.
     fn write(&self, root: &Path) -> Result<()> {
         let path = root.join(&self.path);
+        if self.packaged(root).is_some() {
+            return Ok(());
+        }
         if self.is_kept && path.exists() {
             output::note(&format!("{} is kept as it is", path.display()));
             return Ok(());
@@ -237,5 +251,20 @@ run systemctl restart a.service
         fs::write(&config, "mine\n").expect("written");
         installation().carry_out(&how).expect("installed again");
         assert_eq!(fs::read_to_string(config).expect("read"), "mine\n");
+    }
+    #[test]
+    fn a_unit_of_the_package_is_not_copied() {
+        let root = tempfile::tempdir().expect("a folder");
+        let packaged = root.path().join("usr/lib/systemd/system/a.service");
+        fs::create_dir_all(packaged.parent().expect("a folder")).expect("made");
+        fs::write(&packaged, &installation().files[0].text).expect("written");
+        assert!(installation().told(root.path()).starts_with(&format!("use {}\n", packaged.display())));
+        let how = How { dry_run: false, root: root.path().to_owned(), no_start: true };
+        installation().carry_out(&how).expect("installed");
+        let copy = root.path().join("etc/systemd/system/a.service");
+        assert!(!copy.exists(), "the package's own would be hidden");
+        fs::write(&packaged, "[Service]\n").expect("written");
+        installation().carry_out(&how).expect("installed");
+        assert!(copy.exists(), "another unit than ours is no use");
     }
 }

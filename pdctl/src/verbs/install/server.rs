@@ -9,9 +9,10 @@ use std::{
 use super::{How, Installation};
 use crate::{
     cli::Global,
+    client::Cluster,
     errors::{Error, Result},
-    output,
-    verbs::{runtime, token},
+    output, programs,
+    verbs::{push, runtime, token},
 };
 
 const APISERVER: &str = include_str!("../../../../manifests/systemd/pd-apiserver.service");
@@ -39,21 +40,15 @@ Examples:
   pdctl server install --dry-run";
 
 /// What to do with the servers of this machine.
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(clap::Subcommand)]
-enum Action {
+pub(crate) enum Action {
     /// Run pd-apiserver and pd-reconciler here, and print the line with which the next machine joins
     #[command(after_help = EXAMPLES)]
     Install(Install),
 }
 
 #[derive(clap::Args)]
-struct Install {
+pub(crate) struct Install {
     /// Address and port to serve on; default: this machine's first address, port 6443
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -65,10 +60,15 @@ struct Install {
 }
 
 /// Runs the verb.
-pub(crate) fn run(args: Args, global: &Global) -> Result<()> {
-    let Action::Install(install) = args.action;
-    let listen = install.listen.unwrap_or_else(|| (own_address(), PORT).into());
-    let is_started = installation(listen, &install.san).carry_out(&install.how)?;
+pub(crate) fn run(action: Action, global: &Global) -> Result<()> {
+    match action {
+        Action::Install(args) => install(&args, global),
+    }
+}
+
+fn install(args: &Install, global: &Global) -> Result<()> {
+    let listen = args.listen.unwrap_or_else(|| (own_address(), PORT).into());
+    let is_started = installation(listen, &args.san).carry_out(&args.how)?;
     if !is_started {
         return Ok(());
     }
@@ -76,15 +76,32 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<()> {
     output::note(&format!("export KUBECONFIG={}", kubeconfig.display()));
     let global = Global { kubeconfig: Some(kubeconfig.clone()), context: None, ..global.clone() };
     runtime()?.block_on(async {
-        let deadline = tokio::time::Instant::now() + START_MAX;
-        loop {
-            match token::join_line(&global).await {
-                Ok(line) => return output::print_line(&line),
-                Err(error) if tokio::time::Instant::now() > deadline => return Err(not_started(error, &kubeconfig)),
-                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
-            }
-        }
+        let line = join_line(&global, &kubeconfig).await?;
+        register_tasks(&global).await?;
+        output::print_line(&line)
     })
+}
+
+/// The line with which the next machine joins, once the API server answers.
+async fn join_line(global: &Global, kubeconfig: &Path) -> Result<String> {
+    let deadline = tokio::time::Instant::now() + START_MAX;
+    loop {
+        match token::join_line(global).await {
+            Ok(line) => return Ok(line),
+            Err(error) if tokio::time::Instant::now() > deadline => return Err(not_started(error, kubeconfig)),
+            Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+/// A new cluster knows the tasks that came with its programs.
+async fn register_tasks(global: &Global) -> Result<()> {
+    let cluster = Cluster::connect(global).await?;
+    for path in programs::tasks()? {
+        let (component, inspection) = push::read(&path)?;
+        output::note(&push::register(&cluster, &inspection.metadata.name, component).await?);
+    }
+    Ok(())
 }
 
 fn not_started(error: Error, kubeconfig: &Path) -> Error {

@@ -18,14 +18,8 @@ Examples:
   cd word-count && cargo test && cargo build --release --target wasm32-unknown-unknown";
 
 /// What to do with tasks; list them with `get tasks`, register one with `push`.
-#[derive(clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(clap::Subcommand)]
-enum Action {
+pub(crate) enum Action {
     /// Check a component: its contract, its imports, its metadata, whether it compiles and plans
     #[command(after_help = CHECK)]
     Check(Check),
@@ -35,7 +29,7 @@ enum Action {
 }
 
 #[derive(clap::Args)]
-struct Check {
+pub(crate) struct Check {
     /// The WebAssembly component; a core module built with the SDK is wrapped into one
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -51,8 +45,8 @@ struct Check {
 }
 
 /// Runs the verb. It asks no server.
-pub(crate) fn run(args: Args) -> Result<()> {
-    match args.action {
+pub(crate) fn run(action: Action) -> Result<()> {
+    match action {
         Action::New(args) => new::run(&args),
         Action::Check(args) => check(&args),
     }

@@ -22,7 +22,7 @@ const SDK_NAME: &str = "name = \"task-sdk\"";
 
 /// Which task.
 #[derive(clap::Args)]
-pub(super) struct Args {
+pub(crate) struct Args {
     /// Name of the task and of the folder: lower-case letters, digits and `-`
     #[arg(value_name = "NAME", value_parser = parse_name)]
     name: String,

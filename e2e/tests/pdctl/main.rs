@@ -1,5 +1,7 @@
 //! pdctl against a live cluster: transcripts of the verbs with their exit codes, on one cluster each.
 
+mod transcripts;
+
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
