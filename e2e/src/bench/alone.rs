@@ -47,6 +47,11 @@ impl Alone {
         Wire::to(&self.folder.join("admin.kubeconfig")).await
     }
 
+    /// How to reach it as a reconciler.
+    pub(super) async fn reconciler(&self) -> Result<Wire> {
+        Wire::to(&self.folder.join("reconciler.kubeconfig")).await
+    }
+
     /// `kill -9`, and a new start on the same data. Answers when the new process began.
     pub(super) fn crash(&mut self) -> Result<Instant> {
         self.process.kill()?;

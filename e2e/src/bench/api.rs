@@ -17,6 +17,7 @@ use super::{
     alone::Alone,
     load::{self, Caller, Rate, middle},
     store::{Create, LEASES, lease, ms},
+    subtasks,
     wire::{Connection, Wire},
 };
 
@@ -57,10 +58,17 @@ pub(super) async fn run(options: Options) -> Result<()> {
     let server = Alone::start(&folder.path().join("apiserver")).await?;
     let bench = Bench { wire: server.wire().await?, options };
     bench.prepare().await?;
+    subtasks::prepare(&bench.wire, &server.reconciler().await?).await?;
     println!("{} clients, one connection each, with TLS and authorization", bench.options.clients);
     println!("{:<34} {:>12} {:>9} {:>9}", "", "a second", "p50 ms", "p99 ms");
     bench.row("get", |connection, _| Fixed::get(connection, &format!("{LEASES}/listed-0"))).await?;
     bench.row("list a page of 500", |connection, _| Fixed::get(connection, &format!("{LEASES}?limit={PAGE}"))).await?;
+    for size in subtasks::SIZES {
+        let path = subtasks::page(size, PAGE);
+        bench.row(&format!("list {PAGE} Subtasks of {size}"), |connection, _| Fixed::get(connection, &path)).await?;
+    }
+    let failed = subtasks::failed(subtasks::SIZES[1]);
+    bench.row("list the 10 of them that failed", |connection, _| Fixed::get(connection, &failed)).await?;
     bench.row("create", Create::new).await?;
     bench.row("status patch", PatchStatus::new).await?;
     bench.fan_out().await?;

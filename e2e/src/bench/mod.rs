@@ -11,6 +11,7 @@ mod peers;
 mod reopen;
 mod scale;
 mod store;
+mod subtasks;
 mod throughput;
 mod watch;
 mod wire;
