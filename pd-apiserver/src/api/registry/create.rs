@@ -82,8 +82,10 @@ pub(super) async fn create_named(
     }
     require_namespace(&call)?;
     strategies::prepare_create(target.kind, &mut object);
+    // What does not fit the schema cannot be judged further; everything else is said at once.
+    let fits = causes.is_empty();
     causes.extend(metadata::validate(target.kind, &object));
-    if causes.is_empty() {
+    if fits {
         strategies::settings::fill(&call.state.settings.current(), target.kind, &mut object);
         strategies::default(target.kind, &mut object);
         causes.extend(strategies::validate_create(target.kind, &object));

@@ -123,9 +123,11 @@ async fn update_live(call: &Call, live: &Stored, change: &Change) -> Result<Atte
     keep_server_fields(&live.object, &mut new);
     strategies::keep_other_parts(target.kind, target.subresource, &live.object, &mut new);
     let mut causes = findings.causes;
+    // What does not fit the schema cannot be judged further; everything else is said at once.
+    let fits = causes.is_empty();
     causes.extend(metadata::validate(target.kind, &new));
     causes.extend(metadata::validate_update(&live.object, &new));
-    if causes.is_empty() {
+    if fits {
         strategies::settings::fill(&call.state.settings.current(), target.kind, &mut new);
         strategies::default(target.kind, &mut new);
         strategies::default_update(target.kind, &live.object, &mut new);

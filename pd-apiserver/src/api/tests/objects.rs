@@ -32,6 +32,13 @@ async fn every_wrong_field_of_a_job_is_named_at_once() {
         assert!(causes.contains(part), "{part} in:\n{causes}");
     }
 
+    let mut twice = job("j");
+    twice["metadata"]["labels"] = json!({"a b": "c"});
+    twice["spec"]["timeout"] = "0s".into();
+    let refused = super::causes(&api.post(JOBS, twice).await);
+    let named = |part: &str| refused.iter().any(|cause| cause.starts_with(part));
+    assert!(named("metadata.labels: ") && named("spec.timeout: "), "metadata and spec in {refused:?}");
+
     let mut typo = job("j");
     typo["spec"]["task"]["name"] = "ehco".into();
     let refused = api.post(JOBS, typo).await;
