@@ -189,6 +189,10 @@ impl Work {
 
     /// Counts a batch in and passes it on.
     pub(super) fn take_batch(&mut self, attempt: u32, batch: Batch) {
+        // Nothing of it runs any more; a later try may, and be retained again.
+        for failed in &batch.failures {
+            self.retained.remove(failed.index);
+        }
         for range in batch.outputs.ranges() {
             self.completed.insert_range(range);
         }

@@ -202,10 +202,7 @@ impl Ledger {
     /// What the server is told.
     pub(crate) fn status(&self, view: &View) -> AssignmentStatus {
         let completed = self.completed();
-        let mut retained = &view.retained - &completed;
-        for failure in &self.failures {
-            retained -= &failure.indexes;
-        }
+        let retained = &view.retained - &completed;
         AssignmentStatus {
             node_uid: self.node_uid.clone(),
             observed_generation: view.generation,
@@ -256,7 +253,7 @@ mod tests {
         let view = View { generation: 3, retained: "2-5,9".parse().expect("a set"), running: vec![] };
         let status = ledger.status(&view);
         assert_eq!((status.succeeded, status.observed_generation), (4, 3));
-        assert_eq!(status.retained.to_string(), "4-5");
+        assert_eq!(status.retained.to_string(), "4-5,9", "what failed before and runs again is retained");
         assert!((status.rate - 2.0).abs() < 1e-9 && (status.busy_seconds - 2.0).abs() < 1e-9);
     }
 

@@ -20,6 +20,8 @@ pub struct Plan {
     pub notes: Vec<Note>,
     /// When to plan again although nothing has changed.
     pub wake_at: Option<Timestamp>,
+    /// The same, should every node be heard of until then: see `Silence`.
+    pub wake_at_if_heard: Option<Timestamp>,
     /// By job UID: to be handed back in the next snapshot.
     pub memories: BTreeMap<String, Memory>,
     /// To be handed back in the next snapshot.
@@ -184,6 +186,12 @@ pub struct Note {
 impl Plan {
     /// Asks to be called again at `at`, or before.
     pub(crate) fn wake(&mut self, at: Timestamp) {
+        self.wake_unless_heard(at);
+        self.wake_at_if_heard = Some(self.wake_at_if_heard.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Asks to be called again at `at`, should a node be silent until then.
+    pub(crate) fn wake_unless_heard(&mut self, at: Timestamp) {
         self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
 

@@ -165,7 +165,10 @@ fn copy<'a>(
         let small = (hand.guess * policy.copy_work.as_secs_f64()) as u64;
         wanted.take_last(slots * small.max(1))
     } else {
-        wanted.take_first(slots)
+        let mut running = &wanted & &stuck.running();
+        let first = running.take_first(slots);
+        wanted -= &first;
+        &wanted.take_first(slots - first.count()) | &first
     };
     if taken.is_empty() {
         return 0;

@@ -69,6 +69,11 @@ pub(crate) fn observe(work: &mut Work<'_>, hands: &[Hand<'_>], nodes: &Nodes<'_>
     let busy: f64 = reports.map(|report| report.busy_seconds.max(0.0)).sum();
     let taken_over = work.cached.as_ref().map(|cached| cached.outputs.indexes()).unwrap_or_default();
     work.memory.pace.observe(&(&work.fold.done - &taken_over), busy, given);
+    for draft in &work.drafts {
+        if let Some(status) = draft.status() {
+            work.memory.pace.observe_node(draft.spec.node_uid, &draft.completed, status.busy_seconds);
+        }
+    }
 }
 
 /// Nothing of the job may run for now, or any more: that is nobody's loss.

@@ -146,7 +146,7 @@ fn accept(drafts: &mut [Draft<'_>], taken_over: &IndexSet) -> IndexSet {
 fn claim(drafts: &mut [Draft<'_>], all: &IndexSet, done: &IndexSet, verify: Option<&Verify>) -> IndexSet {
     let mut claimed = done.clone();
     for draft in drafts.iter_mut().filter(|draft| draft.is_live) {
-        let started = is_leaving(draft).then(|| started(draft));
+        let started = is_leaving(draft).then(|| draft.running());
         for (attempt, granted) in &draft.grants {
             let mut open = &(&(&open_of(draft, *attempt, granted, all) - &draft.copies) - &draft.checks) - &claimed;
             if let Some(started) = &started {
@@ -185,8 +185,8 @@ fn claim_recalled(draft: &mut Draft<'_>, all: &IndexSet, claimed: &mut IndexSet)
     let recalled = &(&draft.recalled & all) - claimed;
     let mut retained = reported.map_or_else(IndexSet::new, |reported| reported & all);
     retained -= &*claimed;
+    // It may have failed here before: a node retains what runs, not what has ended.
     retained -= &recalled;
-    draft.failed.values().for_each(|failed| retained -= failed);
     *claimed |= &recalled;
     *claimed |= &retained;
     draft.recalled = recalled;
@@ -219,7 +219,7 @@ fn claim_copies(draft: &mut Draft<'_>, all: &IndexSet, done: &IndexSet, claimed:
 /// is this node's own.
 fn claim_checks(draft: &mut Draft<'_>, all: &IndexSet, verify: Option<&Verify>, claimed: &mut IndexSet) {
     let Some(verify) = verify else { return };
-    let started = is_leaving(draft).then(|| started(draft));
+    let started = is_leaving(draft).then(|| draft.running());
     let mut kept = &draft.completed & &draft.checks;
     for (attempt, granted) in &draft.grants {
         let mut open = &(&open_of(draft, *attempt, granted, all) & &draft.checks) - &draft.completed;
@@ -245,11 +245,6 @@ fn claim_checks(draft: &mut Draft<'_>, all: &IndexSet, verify: Option<&Verify>, 
 /// True when what the node has not started should go elsewhere.
 fn is_leaving(draft: &Draft<'_>) -> bool {
     draft.node.is_some_and(|node| node.state == State::Ready && node.facts.draining)
-}
-
-/// What runs on the node now.
-fn started(draft: &Draft<'_>) -> IndexSet {
-    draft.status().iter().flat_map(|status| &status.running).map(|running| running.index).collect()
 }
 
 /// What failed, by attempt, on whatever node.

@@ -20,6 +20,7 @@ use crate::{
     placement::{self, Allotment},
     poison::Poison,
     policy::Policy,
+    scatter::Scatter,
     share::{self, Division},
     steal,
     time::after,
@@ -72,7 +73,7 @@ pub(crate) fn refill<'a>(
 /// Answers whether nothing is left to be given out.
 fn refill_one<'a>(
     work: &mut Work<'a>,
-    mut due: Due,
+    due: Due,
     allotment: &Allotment<'a>,
     division: &Division<'a>,
     nodes: &Nodes<'a>,
@@ -101,12 +102,36 @@ fn refill_one<'a>(
     };
     // A failed index goes to another node first, even to one whose share is full, but not nowhere. What is checked goes
     // to another node anyway.
+    let mut pool = Pool { due, order: None };
     for (amounts, prefers_others) in [(&amounts, true), (&needs, true), (&needs, false)] {
         for (hand, amount) in hands.iter().zip(amounts) {
-            give(work, hand, *amount, &mut due, prefers_others, nodes, plan);
+            give(work, hand, *amount, &mut pool, prefers_others, nodes, plan);
         }
     }
-    due.values().all(IndexSet::is_empty)
+    pool.due.values().all(IndexSet::is_empty)
+}
+
+/// What is to be given out.
+struct Pool {
+    due: Due,
+    /// The order of the first tries, once one is given out.
+    order: Option<Scatter>,
+}
+
+impl Pool {
+    /// Takes up to `room` indexes for a try of that number, none of `avoided` if it is a retry.
+    fn take(&mut self, work: &Work<'_>, attempt: u32, room: u64, avoided: Option<&IndexSet>) -> IndexSet {
+        let Some(waiting) = self.due.get_mut(&attempt).filter(|_| room > 0) else { return IndexSet::new() };
+        let taken = match avoided {
+            _ if attempt == 1 => {
+                self.order.get_or_insert_with(|| Scatter::of(work.job, work.layout, waiting)).take(room)
+            }
+            Some(avoided) => (&*waiting - avoided).take_first(room),
+            None => waiting.take_first(room),
+        };
+        *waiting -= &taken;
+        taken
+    }
 }
 
 /// Whole numbers in proportion to the speeds of the nodes.
@@ -193,7 +218,7 @@ fn give<'a>(
     work: &mut Work<'a>,
     hand: &Hand<'_>,
     amount: u64,
-    due: &mut Due,
+    pool: &mut Pool,
     prefers_others: bool,
     nodes: &Nodes<'a>,
     plan: &mut Plan,
@@ -209,19 +234,12 @@ fn give<'a>(
         check(work, hand.node_uid, attempt, &taken, nodes, plan);
     }
     let failed_here = work.draft(hand.node_uid).map(failed_here).unwrap_or_default();
-    for attempt in due.keys().rev().copied().collect::<Vec<u32>>() {
-        let Some(waiting) = due.get_mut(&attempt).filter(|_| room > 0) else { continue };
-        let taken = if prefers_others && attempt > 1 {
-            (&*waiting - &failed_here).take_first(room)
-        } else {
-            waiting.take_first(room)
-        };
-        if taken.is_empty() {
-            continue;
+    for attempt in pool.due.keys().rev().copied().collect::<Vec<u32>>() {
+        let taken = pool.take(work, attempt, room, prefers_others.then_some(&failed_here));
+        if !taken.is_empty() {
+            room -= taken.count();
+            hand_over(work, hand.node_uid, attempt, &taken, nodes, plan);
         }
-        *waiting -= &taken;
-        room -= taken.count();
-        hand_over(work, hand.node_uid, attempt, &taken, nodes, plan);
     }
 }
 

@@ -33,6 +33,7 @@ mod rates;
 mod rerun;
 mod retry;
 mod sample;
+mod scatter;
 mod share;
 mod snapshot;
 mod spread;
@@ -47,6 +48,7 @@ mod verify;
 pub use action::{About, Action, Counts, Event, Note, Plan};
 pub use applied::apply;
 pub use names::assignment as assignment_name;
+pub use nodes::Silence;
 pub use policy::Policy;
 pub use rates::History;
 pub use snapshot::{

@@ -151,11 +151,36 @@ fn wake_when_lost(
 ) {
     let Some(from) = watching_since.filter(|_| node.ready != Readiness::Absent) else { return };
     let sign = last_sign(node, from);
-    for limit in [policy.suspect_after.min(policy.lost_after), policy.lost_after, patience] {
-        if since(sign, now) < limit {
-            plan.wake(after(sign, limit));
-            return;
-        }
+    if let Some(limit) = limits(policy, patience).into_iter().find(|limit| since(sign, now) < *limit) {
+        plan.wake_unless_heard(after(sign, limit));
+    }
+}
+
+/// Silence after which a node is judged anew, ascending.
+fn limits(policy: &Policy, patience: Duration) -> [Duration; 3] {
+    [policy.suspect_after.min(policy.lost_after), policy.lost_after, patience]
+}
+
+/// How silent the nodes are. While it stays the same, and nothing else has changed, the plan does: whoever keeps it may
+/// sleep until `Plan::wake_at_if_heard`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Silence {
+    /// By position of the node: limits that its silence has passed.
+    passed: Vec<usize>,
+}
+
+impl Silence {
+    /// That of the nodes of `snapshot`; and when it will be another one, should none of them be heard until then.
+    pub fn of(snapshot: &Snapshot, now: Timestamp, policy: &Policy) -> (Self, Option<Timestamp>) {
+        let Some(from) = snapshot.watching_since else { return (Self::default(), None) };
+        let limits = limits(policy, policy.mass_lost_after.max(policy.lost_after));
+        let is_joined = |node: &&NodeFacts| node.ready != Readiness::Absent;
+        let signs: Vec<Timestamp> = snapshot.nodes.iter().filter(is_joined).map(|node| last_sign(node, from)).collect();
+        let passed = |sign: &Timestamp| limits.iter().filter(|limit| since(*sign, now) >= **limit).count();
+        let passed: Vec<usize> = signs.iter().map(passed).collect();
+        let next = signs.iter().zip(&passed).filter_map(|(sign, passed)| Some(after(*sign, *limits.get(*passed)?)));
+        let next = next.min();
+        (Self { passed }, next)
     }
 }
 
@@ -204,6 +229,21 @@ mod tests {
         assert_eq!(states(nodes(98), Some(0), 100), [State::Ready, State::Ready]);
         assert_eq!(states(nodes(97), Some(0), 100), [State::Suspect, State::Ready]);
         assert_eq!(states(nodes(95), Some(0), 100), [State::Lost, State::Ready]);
+    }
+
+    #[test]
+    fn silence_changes_when_a_limit_is_passed_or_a_node_is_heard_again() {
+        let silence = |heard, now| {
+            let nodes = vec![node("a", Readiness::True, Some(heard)), node("b", Readiness::Absent, None)];
+            let snapshot = Snapshot { watching_since: Some(at(0)), nodes, ..Snapshot::default() };
+            Silence::of(&snapshot, at(now), &Policy::default())
+        };
+        let (heard, next) = silence(100, 101);
+        assert_eq!(next, Some(after(at(100), Policy::default().suspect_after)));
+        assert_eq!(heard, silence(200, 202).0);
+        assert_ne!(heard, silence(100, 103).0);
+        assert_eq!(silence(100, 103).1, Some(at(105)));
+        assert_eq!(silence(100, 120).1, None, "it is lost already");
     }
 
     #[test]

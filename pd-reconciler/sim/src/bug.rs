@@ -25,11 +25,15 @@ pub enum Bug {
     AdoptionForgotten,
     /// A kubelet frees a slot that is still busy.
     SlotsOverrun,
+    /// The reconciler does not know of the quotas of jobs.
+    QuotaForgotten,
+    /// A kubelet goes on with an Assignment that was deleted.
+    DeletionMissed,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::ThiefBeforeAck,
         Self::AckBeforeDrop,
         Self::ForeignReport,
@@ -39,6 +43,8 @@ impl Bug {
         Self::WakeLost,
         Self::AdoptionForgotten,
         Self::SlotsOverrun,
+        Self::QuotaForgotten,
+        Self::DeletionMissed,
     ];
 
     /// Its name on the command line.
@@ -53,6 +59,8 @@ impl Bug {
             Self::WakeLost => "wake-lost",
             Self::AdoptionForgotten => "adoption-forgotten",
             Self::SlotsOverrun => "slots-overrun",
+            Self::QuotaForgotten => "quota-forgotten",
+            Self::DeletionMissed => "deletion-missed",
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Invariants: what must hold after every step, whatever struck. Judged from what the server stores and what the
 //! slots do, never from the plan's own notions.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use pd_kubelet::sync::Stretch;
 use pd_plan::{Action, Plan, Snapshot};
@@ -14,8 +18,8 @@ use crate::{
     world::{Client, World, is_over},
 };
 
-/// Of that many plans, planning again is tried on one.
-const REPLANNED: u64 = 16;
+/// Of that many plans that write, planning again is tried on one.
+const REPLANNED: u64 = 4;
 /// Further rounds until a plan may change nothing any more: withdrawing takes some.
 const ROUNDS_MAX: usize = 3;
 
@@ -36,6 +40,10 @@ pub enum Invariant {
     SlotsKept,
     /// Two nodes run one index, and not as victim and copy.
     OneOwner,
+    /// A node begins something of an Assignment that it knows to be deleted.
+    DeletedStops,
+    /// More jobs of a queue have begun than its quota allows.
+    QuotaKept,
     /// A report counts that another registration of the node made.
     ReportsFenced,
     /// A plan breaks what `pd_plan::invariants` checks.
@@ -77,8 +85,12 @@ pub(crate) struct Checks {
     plans: u64,
     /// By job UID: what any node ever delivered.
     delivered: BTreeMap<String, IndexSet>,
+    /// By job UID: what failed at the last attempt that it has.
+    exhausted: BTreeMap<String, IndexSet>,
     /// Every segment that was ever reported.
     segments: BTreeMap<Digest, IndexSet>,
+    /// By number of the node: Assignments that it was told are deleted.
+    pub(crate) dropped: BTreeSet<(usize, Key)>,
 }
 
 impl Default for Checks {
@@ -90,7 +102,9 @@ impl Default for Checks {
             reconcilers: 0,
             plans: 0,
             delivered: BTreeMap::new(),
+            exhausted: BTreeMap::new(),
             segments: BTreeMap::new(),
+            dropped: BTreeSet::new(),
         }
     }
 }
@@ -170,7 +184,13 @@ impl World {
             let text = || format!("{node} reports {name}, which is for {}", after.spec.node_uid);
             self.checks.break_(now, Invariant::ReportsFenced, text);
         }
-        *self.checks.delivered.entry(after.spec.job.uid.clone()).or_default() |= &new;
+        let job = &after.spec.job.uid;
+        *self.checks.delivered.entry(job.clone()).or_default() |= &new;
+        let attempts = self.loads.get(job).map_or(0, |load| load.outcomes.attempts);
+        let failures = after.status.iter().flat_map(|status| &status.failures);
+        for failure in failures.filter(|failure| failure.attempt >= attempts) {
+            *self.checks.exhausted.entry(job.clone()).or_default() |= &failure.indexes;
+        }
         for segment in after.status.iter().flat_map(|status| &status.segments) {
             self.checks.segments.insert(segment.digest, segment.indexes.clone());
         }
@@ -222,9 +242,28 @@ impl World {
             self.checks
                 .break_(now, Invariant::OnlyDeliveredCounts, || format!("{name}: nobody delivered [{invented}]"));
         }
+        if self.checks.is_strict && has_begun(after) && !has_begun(before) {
+            self.check_quota(after);
+        }
         if is_over(after) && !is_over(before) {
             self.stats.jobs += 1;
             self.check_end(after);
+        }
+    }
+
+    /// A job of a queue begins. Jobs that somebody has changed meanwhile may have been suspended: they do not count.
+    fn check_quota(&mut self, job: &Job) {
+        let name = &job.spec.queue;
+        let Some(quota) = self.queues.iter().find(|queue| queue.name == *name).and_then(|queue| queue.jobs) else {
+            return;
+        };
+        let counts = |job: &&Arc<Job>| {
+            job.spec.queue == *name && has_begun(job) && !is_over(job) && job.metadata.generation == Some(1)
+        };
+        let begun = self.server.jobs.values().filter(counts).count();
+        if begun > quota as usize {
+            let text = || format!("{begun} jobs of queue {name} have begun, its quota is {quota}");
+            self.checks.break_(self.now, Invariant::QuotaKept, text);
         }
     }
 
@@ -239,15 +278,18 @@ impl World {
             (0..count).filter(|index| load.outcomes.is_hopeless(*index)).collect()
         };
         let is_complete = condition::is_true(&status.conditions, conditions::COMPLETE);
-        let is_right = is_complete == hopeless.is_empty()
-            && status.failed_indexes == hopeless
-            && status.completed_indexes == &IndexSet::first(count) - &hopeless;
+        let exhausted = self.checks.exhausted.get(&uid).cloned().unwrap_or_default();
+        let failed = &status.failed_indexes;
+        let is_right = is_complete == failed.is_empty()
+            && failed.is_superset(&hopeless)
+            && exhausted.is_superset(failed)
+            && status.completed_indexes == &IndexSet::first(count) - failed;
         if !is_right {
             let name = job.metadata.name.clone().unwrap_or_default();
             let text = format!(
-                "{name} ended with complete={is_complete}, {} of {count} done, failed [{}]; hopeless are [{hopeless}]",
+                "{name} ended with complete={is_complete}, {} of {count} done, failed [{failed}]; hopeless are [{hopeless}], out of \
+                 attempts [{exhausted}]",
                 status.completed_indexes.count(),
-                status.failed_indexes
             );
             self.checks.break_(self.now, Invariant::RightEnd, || text);
         }
@@ -265,6 +307,10 @@ impl World {
         if busy > slots as usize {
             let text = format!("{} runs {busy} at once on {slots} slots", kubelet.uid);
             return self.checks.break_(self.now, Invariant::SlotsKept, || text);
+        }
+        if self.checks.dropped.contains(&(number, key)) {
+            let text = format!("{} begins something of a{key}, which is deleted", kubelet.uid);
+            return self.checks.break_(self.now, Invariant::DeletedStops, || text);
         }
         let wanted = IndexSet::from(stretch.first..=stretch.last);
         let again = &wanted & &work.ledger.completed;
@@ -350,12 +396,13 @@ impl World {
         if !self.checks.are_on {
             return;
         }
-        let is_busy = plan.actions.iter().any(|action| !matches!(action, Action::EmitEvent(_)));
-        if is_busy {
-            let broken = pd_plan::invariants::check(snapshot, plan, &self.policy);
-            if !broken.is_empty() {
-                return self.checks.break_(self.now, Invariant::PlanSound, || broken.join("; "));
-            }
+        // Planning is a function: what changes nothing changes nothing a second time.
+        if plan.actions.iter().all(|action| matches!(action, Action::EmitEvent(_))) {
+            return;
+        }
+        let broken = pd_plan::invariants::check(snapshot, plan, &self.policy);
+        if !broken.is_empty() {
+            return self.checks.break_(self.now, Invariant::PlanSound, || broken.join("; "));
         }
         self.checks.plans += 1;
         // A planted bug must show in what happens, not in what a plan makes of false news.
@@ -389,6 +436,10 @@ impl World {
         let text = told.collect::<Vec<_>>().join("; ");
         Some(Violation { at: self.now, invariant: Invariant::EveryJobEnds, text })
     }
+}
+
+fn has_begun(job: &Job) -> bool {
+    job.status.as_ref().is_some_and(|status| status.start_time.is_some())
 }
 
 /// True when the kubelet was taken for lost after it learnt what it does: others may do it too.

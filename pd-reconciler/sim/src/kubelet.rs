@@ -67,6 +67,8 @@ pub(crate) struct Run {
     /// Tells this run's end from those of runs that are over.
     pub(crate) number: u64,
     pub(crate) begun: Micros,
+    /// The index that will end its executor.
+    pub(crate) deadly: Option<u64>,
     /// Cost paid until `since`.
     pub(crate) paid: f64,
     pub(crate) since: Micros,
@@ -160,7 +162,12 @@ pub(crate) struct Reporting {
 
 /// The number in an Assignment's UID.
 pub(crate) fn key_of(assignment: &Assignment) -> Key {
-    assignment.metadata.uid.as_deref().and_then(|uid| uid[1..].parse().ok()).unwrap_or(0)
+    assignment.metadata.uid.as_deref().map_or(0, key)
+}
+
+/// The number in the UID of an Assignment.
+pub(crate) fn key(uid: &str) -> Key {
+    uid.get(1..).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 impl Kubelet {
@@ -248,7 +255,7 @@ impl Ledger {
 
     /// What the server is told; the outputs are one segment called `segment`.
     pub(crate) fn status(&self, view: &View, segment: Digest) -> AssignmentStatus {
-        let mut retained = &view.retained - &self.completed;
+        let retained = &view.retained - &self.completed;
         let failures: Vec<Failure> = self
             .failed
             .iter()
@@ -260,9 +267,6 @@ impl Ledger {
                 logs: vec![],
             })
             .collect();
-        for failure in &failures {
-            retained -= &failure.indexes;
-        }
         let indexes = self.completed.clone();
         let segments = vec![Segment { digest: segment, size: indexes.count(), indexes, logs: None }];
         AssignmentStatus {

@@ -20,6 +20,11 @@ use pd_sim::{Bug, Trace, scenario};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// An hour of simulated time, in microseconds.
+const HOUR: u64 = 3600 * pd_sim::SECOND;
+/// A long run says how far it is that often.
+const TOLD_EACH: u64 = 500 * HOUR;
+
 /// Whole clusters in simulated time, around the real plan and the real kubelet sync.
 #[derive(Parser)]
 #[command(name = "pd-sim", version)]
@@ -33,7 +38,7 @@ struct Options {
     /// Simulate only the scenario of --seed.
     #[arg(long)]
     one: bool,
-    /// Print everything that happens; implies --one.
+    /// Print everything that happens in the scenario of --seed; with --scenarios paper, in each cell of it.
     #[arg(long)]
     trace: bool,
     /// Plant a bug and look for it.
@@ -72,6 +77,10 @@ fn main() -> Result<ExitCode> {
     };
     if let Some(scenarios) = options.scenarios {
         let print = match scenarios {
+            Scenarios::Paper if options.trace => {
+                table::trace(options.seed, &options.only);
+                return Ok(ExitCode::SUCCESS);
+            }
             Scenarios::Paper => table::print,
             Scenarios::Estimate => table::print_estimates,
             Scenarios::Growth => {
@@ -114,7 +123,7 @@ struct Seen {
 
 /// Scenario after scenario until the hours are lived or an invariant is broken.
 fn hours(options: &Options, threads: usize) -> Result<ExitCode> {
-    let wanted = (options.hours * 3600.0 * 1e6) as u64;
+    let wanted = (options.hours * HOUR as f64) as u64;
     let (next, stop, seen) = (AtomicU64::new(options.seed), AtomicBool::new(false), Mutex::new(Seen::default()));
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -124,9 +133,13 @@ fn hours(options: &Options, threads: usize) -> Result<ExitCode> {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let outcome = scenario::run(seed, options.bug, Trace::default());
                     let Ok(mut seen) = seen.lock() else { return };
+                    let before = seen.lived / TOLD_EACH;
                     seen.lived += outcome.lived;
                     seen.clusters += 1;
                     seen.stats += outcome.stats;
+                    if seen.lived / TOLD_EACH > before {
+                        eprintln!("{} cluster-hours in {} clusters so far", seen.lived / HOUR, seen.clusters);
+                    }
                     if let Some(violation) = outcome.violation
                         && seen.failed.as_ref().is_none_or(|(lowest, _)| seed < *lowest)
                     {
@@ -140,7 +153,7 @@ fn hours(options: &Options, threads: usize) -> Result<ExitCode> {
         }
     });
     let Ok(seen) = seen.into_inner() else { bail!("a simulation panicked; its message stands above") };
-    let (hours, seconds) = (seen.lived as f64 / 3.6e9, started.elapsed().as_secs_f64());
+    let (hours, seconds) = (seen.lived as f64 / HOUR as f64, started.elapsed().as_secs_f64());
     let stats = seen.stats;
     println!("{hours:.0} cluster-hours in {} clusters, {seconds:.1} s: {:.0} hours/s", seen.clusters, hours / seconds);
     println!("{stats:?}");

@@ -7,14 +7,14 @@ use std::{
 };
 
 use jiff::Timestamp;
-use pd_plan::{History, JobFacts, Memory, NodeFacts, NodeMemory, Plan, Snapshot};
+use pd_plan::{History, JobFacts, Memory, NodeFacts, NodeMemory, Plan, Silence, Snapshot};
 use schemas::{Assignment, Job};
 
 use crate::{
     events::Micros,
     kubelet::Kubelet,
     network::Line,
-    server::{NodeObject, Object, Request},
+    server::{Gone, NodeObject, Object, Request},
     world::{is_over, time_of},
 };
 
@@ -32,6 +32,12 @@ pub(crate) struct Reconciler {
     pub(crate) is_due: bool,
     /// Tells the wake-up that counts from earlier ones.
     pub(crate) wakes: u64,
+    /// When to plan again although nothing has changed, even if every node is heard of.
+    pub(crate) wake_at: Option<Micros>,
+    /// How silent the nodes were when the last plan was made.
+    pub(crate) silence: Silence,
+    /// When that may be otherwise.
+    pub(crate) silent_at: Option<Micros>,
     pub(crate) rounds: u64,
     pub(crate) round: Option<Round>,
     pub(crate) failures: u32,
@@ -45,6 +51,8 @@ pub(crate) struct Reconciler {
     history: History,
     /// Jobs that are over and of which nothing is left to do.
     pub(crate) aside: BTreeSet<String>,
+    /// UIDs of what is deleted: the answer to an earlier write must not bring it back.
+    gone: BTreeSet<String>,
 }
 
 /// A plan that is being carried out.
@@ -73,6 +81,9 @@ impl Reconciler {
             is_stale: false,
             is_due: false,
             wakes: 0,
+            wake_at: None,
+            silence: Silence::default(),
+            silent_at: None,
             rounds: 0,
             round: None,
             failures: 0,
@@ -84,11 +95,15 @@ impl Reconciler {
             node_memories: BTreeMap::new(),
             history: History::default(),
             aside: BTreeSet::new(),
+            gone: BTreeSet::new(),
         }
     }
 
     /// Takes an object in, unless a newer one is known. True when it was news.
     pub(crate) fn take(&mut self, object: Object, now: Micros) -> bool {
+        if self.is_gone(&object) {
+            return false;
+        }
         let version = object.version();
         let is_newer = |old: Option<Object>| old.is_none_or(|old| old.version() < version);
         match object {
@@ -116,8 +131,47 @@ impl Reconciler {
                 self.seen.entry(node.uid.clone()).or_insert_with(|| time_of(now));
                 self.nodes.insert(node.name.clone(), node);
             }
+            Object::Gone(gone) => self.drop_gone(gone),
         }
         true
+    }
+
+    fn is_gone(&self, object: &Object) -> bool {
+        let uid = match object {
+            Object::Job(job) => job.metadata.uid.as_ref(),
+            Object::Assignment(assignment) => assignment.metadata.uid.as_ref(),
+            Object::Node(_) => None,
+            Object::Gone(Gone::Job(uid) | Gone::Assignment { uid, .. }) => Some(uid),
+        };
+        uid.is_some_and(|uid| self.gone.contains(uid))
+    }
+
+    fn drop_gone(&mut self, gone: Gone) {
+        match gone {
+            Gone::Job(uid) => {
+                self.jobs.remove(&uid);
+                self.memories.remove(&uid);
+                self.aside.remove(&uid);
+                self.gone.insert(uid);
+            }
+            Gone::Assignment { uid, job, .. } => {
+                if let Some(group) = self.assignments.get_mut(&job) {
+                    group.retain(|_, assignment| assignment.metadata.uid.as_ref() != Some(&uid));
+                }
+                self.gone.insert(uid);
+            }
+        }
+    }
+
+    /// Drops what a whole list of that revision does not hold.
+    pub(crate) fn keep_listed(&mut self, objects: &[Object], version: u64) {
+        let listed: BTreeSet<&str> = objects.iter().filter_map(uid_of).collect();
+        let is_there = |uid: Option<&str>, at: u64| at > version || uid.is_some_and(|uid| listed.contains(uid));
+        self.jobs.retain(|uid, job| is_there(Some(uid), Object::Job(Arc::clone(job)).version()));
+        for group in self.assignments.values_mut() {
+            let at = |assignment: &Arc<Assignment>| Object::Assignment(Arc::clone(assignment)).version();
+            group.retain(|_, assignment| is_there(assignment.metadata.uid.as_deref(), at(assignment)));
+        }
     }
 
     /// What the plan reads.
@@ -129,11 +183,18 @@ impl Reconciler {
             memory: self.memories.get(uid).cloned().unwrap_or_default(),
         });
         Snapshot {
-            watching_since: self.listening_since.map(time_of),
-            nodes: self.nodes.values().map(|node| self.facts(node, kubelets, now)).collect(),
             jobs: jobs.collect(),
             history: self.history.clone(),
             node_memories: self.node_memories.clone(),
+            ..self.nodes_heard(kubelets, now)
+        }
+    }
+
+    /// The part of it that changes by itself: what is heard of the nodes.
+    pub(crate) fn nodes_heard(&self, kubelets: &[Kubelet], now: Micros) -> Snapshot {
+        Snapshot {
+            watching_since: self.listening_since.map(time_of),
+            nodes: self.nodes.values().map(|node| self.facts(node, kubelets, now)).collect(),
             ..Snapshot::default()
         }
     }
@@ -168,5 +229,14 @@ impl Reconciler {
         let over = self.jobs.iter().filter(|(uid, job)| is_over(job) && !busy.contains(*uid));
         let over: Vec<String> = over.map(|(uid, _)| uid.clone()).collect();
         self.aside.extend(over);
+    }
+}
+
+/// UID of a job or an assignment.
+fn uid_of(object: &Object) -> Option<&str> {
+    match object {
+        Object::Job(job) => job.metadata.uid.as_deref(),
+        Object::Assignment(assignment) => assignment.metadata.uid.as_deref(),
+        Object::Node(_) | Object::Gone(_) => None,
     }
 }

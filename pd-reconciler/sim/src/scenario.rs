@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use pd_plan::Policy;
-use schemas::{Digest, Job};
+use pd_plan::{Policy, QueueFacts};
+use schemas::{Digest, Job, queue};
 use serde_json::json;
 
 use crate::{
@@ -84,15 +84,53 @@ fn draw(world: &mut World, chance: &mut Chance) -> Drawn {
         world.add_reconciler(latency);
         world.strike(0, Fault::StartReconciler(number));
     }
+    world.queues = draw_queues(&mut chance.fork(6));
     draw_jobs(world, &mut drawn, chance);
     draw_faults(world, &drawn, chance);
     // Its own stream, so that what people do moves nothing else of a seed.
     draw_people(world, &drawn, &mut chance.fork(5));
+    draw_deaths(world, &drawn, &mut chance.fork(9));
     heal(world, &drawn);
     drawn
 }
 
+/// Queues that jobs may stand in beside the default one, which nobody made.
+fn draw_queues(chance: &mut Chance) -> Vec<QueueFacts> {
+    let queue = |name: &str, weight| QueueFacts { name: name.to_owned(), weight, slots: None, jobs: None };
+    vec![
+        queue("wide", chance.between(1, 5) as u32),
+        QueueFacts { slots: Some(chance.between(1, 6) as u32), ..queue("narrow", 2) },
+        QueueFacts { jobs: Some(1), ..queue("single", 1) },
+    ]
+}
+
+/// What a user asks for beside the work: in half of the scenarios nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wishes {
+    parallelism: Option<u32>,
+    priority: i32,
+    queue: &'static str,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self { parallelism: None, priority: 0, queue: queue::DEFAULT }
+    }
+}
+
+impl Wishes {
+    fn draw(parallelism: Option<u32>, chance: &mut Chance) -> Self {
+        let priority = chance.pick(&[0, 0, 0, -10, 10]);
+        let queue = chance.pick(&[queue::DEFAULT, "wide", "narrow", "single", "single"]);
+        Self { parallelism, priority, queue }
+    }
+}
+
 fn draw_jobs(world: &mut World, drawn: &mut Drawn, chance: &mut Chance) {
+    // Its own stream, so that what users ask for moves nothing else of a seed.
+    let mut wishes = chance.fork(7);
+    let has_wishes = wishes.permille(500);
+    let mut deadly = chance.fork(8);
     let capacity: f64 = drawn.nodes.iter().map(|(slots, speed)| *slots as f64 * speed).sum();
     let slowest = drawn.nodes.iter().map(|(_, speed)| *speed).fold(1.0, f64::min);
     let jobs = chance.between(1, 3);
@@ -107,25 +145,30 @@ fn draw_jobs(world: &mut World, drawn: &mut Drawn, chance: &mut Chance) {
             seed: chance.bits(),
             hopeless: chance.pick(&[0, 0, 0, 5]),
             flaky: chance.pick(&[0, 0, 0, 100]),
+            deadly: deadly.pick(&[0, 0, 0, 10]),
             attempts: ATTEMPTS,
         };
         bound += 3.0 * costs.total() / (slowest.min(capacity)) + f64::from(ATTEMPTS) * 2.0 * costs.longest() / slowest;
         let parallelism = chance.permille(150).then(|| chance.between(1, 4) as u32);
         let at = if number == 0 { 0 } else { chance.below(drawn.heal_at) };
-        world.submit(at, job(number, parallelism), Load { costs, outcomes, call_cost: 20_000.0 });
+        let asked = Wishes { parallelism, ..Wishes::default() };
+        let asked = if has_wishes { Wishes::draw(parallelism, &mut wishes) } else { asked };
+        world.submit(at, job(number, asked), Load { costs, outcomes, call_cost: 20_000.0 });
     }
     drawn.work_done_by += bound as Micros;
 }
 
 /// A job of simulated work.
-pub(crate) fn job(number: u64, parallelism: Option<u32>) -> Job {
+pub(crate) fn job(number: u64, wishes: Wishes) -> Job {
     let mut spec = json!({
         "task": {"name": "simulated", "module": Digest::of(b"simulated").to_string(), "params": {}},
         "backoffLimitPerIndex": ATTEMPTS - 1,
         // No attempt is cut short: a frozen node's time is simulated, its watchdog's is not.
         "subtaskTimeout": "1000days",
+        "priority": wishes.priority,
+        "queue": wishes.queue,
     });
-    if let Some(parallelism) = parallelism {
+    if let Some(parallelism) = wishes.parallelism {
         spec["parallelism"] = json!(parallelism);
     }
     let object = json!({
@@ -200,6 +243,18 @@ fn draw_people(world: &mut World, drawn: &Drawn, chance: &mut Chance) {
             }
             drains => strike_for(world, drawn, span, Fault::Cordon(node, drains == 3), Fault::Uncordon(node)),
         }
+    }
+}
+
+/// In a third of the scenarios executors die; in a quarter of those with several jobs a user deletes one.
+fn draw_deaths(world: &mut World, drawn: &Drawn, chance: &mut Chance) {
+    let times = if chance.permille(333) { chance.between(1, 6) } else { 0 };
+    for _ in 0..times {
+        let node = chance.below(drawn.nodes.len() as u64) as usize;
+        world.strike(chance.below(drawn.heal_at), Fault::KillExecutors(node));
+    }
+    if drawn.jobs > 1 && chance.permille(250) {
+        world.strike(chance.below(drawn.heal_at), Fault::Delete(chance.below(drawn.jobs)));
     }
 }
 

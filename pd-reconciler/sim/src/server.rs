@@ -34,6 +34,20 @@ pub(crate) enum Object {
     Job(Arc<Job>),
     Assignment(Arc<Assignment>),
     Node(Arc<NodeObject>),
+    /// This one was deleted.
+    Gone(Gone),
+}
+
+/// What was deleted, by UID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    Job(String),
+    /// With the UID of its job and the name of its node.
+    Assignment {
+        uid: String,
+        job: String,
+        node: String,
+    },
 }
 
 /// One write.
@@ -76,7 +90,7 @@ pub(crate) enum Answer {
 /// The server's state.
 #[derive(Debug, Default)]
 pub(crate) struct Server {
-    version: u64,
+    pub(crate) version: u64,
     uids: u32,
     pub(crate) jobs: BTreeMap<String, Arc<Job>>,
     pub(crate) assignments: BTreeMap<String, Arc<Assignment>>,
@@ -131,6 +145,27 @@ impl Server {
         let job = Arc::new(job);
         self.jobs.insert(uid.to_owned(), Arc::clone(&job));
         Some(Object::Job(job))
+    }
+
+    /// A user deletes a job; none when it is not there. Its assignments go when the garbage is collected.
+    pub(crate) fn delete_job(&mut self, uid: &str) -> Option<Object> {
+        self.jobs.remove(uid)?;
+        self.version += 1;
+        Some(Object::Gone(Gone::Job(uid.to_owned())))
+    }
+
+    /// Deletes the assignments of jobs that are not there any more.
+    pub(crate) fn sweep(&mut self) -> Vec<Object> {
+        let orphans =
+            self.assignments.extract_if(.., |_, assignment| !self.jobs.contains_key(&assignment.spec.job.uid));
+        let gone = orphans.map(|(_, assignment)| {
+            let uid = assignment.metadata.uid.clone().unwrap_or_default();
+            let (job, node) = (assignment.spec.job.uid.clone(), assignment.spec.node_name.clone());
+            Object::Gone(Gone::Assignment { uid, job, node })
+        });
+        let gone: Vec<Object> = gone.collect();
+        self.version += gone.len() as u64;
+        gone
     }
 
     /// An administrator cordons a node, drains it, or lets it take work again; none when it has not joined.
@@ -227,7 +262,7 @@ impl Server {
 
     fn write_job_status(&mut self, job: &Job, status: &JobStatus) -> (Answer, bool) {
         let uid = job.metadata.uid.clone().unwrap_or_default();
-        let Some(there) = self.jobs.get(&uid) else { return (Answer::Refused, false) };
+        let Some(there) = self.jobs.get(&uid) else { return (Answer::Conflict(None), false) };
         if there.metadata.resource_version != job.metadata.resource_version {
             return (Answer::Conflict(Some(Object::Job(Arc::clone(there)))), false);
         }
@@ -272,6 +307,7 @@ impl Object {
             Self::Job(job) => parse(&job.metadata.resource_version),
             Self::Assignment(assignment) => parse(&assignment.metadata.resource_version),
             Self::Node(node) => node.version,
+            Self::Gone(_) => u64::MAX,
         }
     }
 }

@@ -49,16 +49,10 @@ pub(crate) fn print(first: u64, seeds: u64, only: &str, threads: usize) -> Resul
     println!("|---|---|---|---|---|{}", "---|".repeat(names.len()));
     let started = Instant::now();
     let mut all = Vec::new();
-    for trouble in Trouble::ALL {
-        for shape in Shape::ALL {
-            let name = format!("{} {}", trouble.name(), shape.name());
-            if !name.contains(only) {
-                continue;
-            }
-            let samples = samples(first, seeds, shape, trouble, threads)?;
-            print_row(trouble.name(), shape.name(), &samples);
-            all.extend(samples);
-        }
+    for (trouble, shape) in rows(only) {
+        let samples = samples(first, seeds, shape, trouble, threads)?;
+        print_row(trouble.name(), shape.name(), &samples);
+        all.extend(samples);
     }
     if all.is_empty() {
         bail!("no row's name contains `{only}`");
@@ -75,6 +69,21 @@ pub(crate) fn print(first: u64, seeds: u64, only: &str, threads: usize) -> Resul
         println!("missed: {median:.3} / {late:.3}");
     }
     Ok(())
+}
+
+/// Prints everything that happens in the cluster of `seed`, in the rows whose name contains `only`.
+pub(crate) fn trace(seed: u64, only: &str) {
+    for (trouble, shape) in rows(only) {
+        println!("{} {}", trouble.name(), shape.name());
+        let sample = paper::sample(seed, shape, trouble, Trace::printed());
+        println!("{:.3} times the lower bound of {:.3} s", sample.ours, sample.bound);
+    }
+}
+
+/// The rows whose name contains `only`.
+fn rows(only: &str) -> impl Iterator<Item = (Trouble, Shape)> {
+    let all = Trouble::ALL.into_iter().flat_map(|trouble| Shape::ALL.map(|shape| (trouble, shape)));
+    all.filter(move |(trouble, shape)| format!("{} {}", trouble.name(), shape.name()).contains(only))
 }
 
 /// In the order of seeds, whatever thread made them.

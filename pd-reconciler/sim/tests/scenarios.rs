@@ -88,6 +88,16 @@ fn overrun_slots_are_found() {
 }
 
 #[test]
+fn a_forgotten_quota_is_found() {
+    finds(Bug::QuotaForgotten, 1, &[Invariant::QuotaKept]);
+}
+
+#[test]
+fn a_deletion_that_a_node_misses_is_found() {
+    finds(Bug::DeletionMissed, 1, &[Invariant::DeletedStops]);
+}
+
+#[test]
 fn bugs_have_names() {
     for bug in Bug::ALL {
         assert_eq!(bug.name().parse::<Bug>(), Ok(bug));

@@ -72,6 +72,8 @@ impl Reporter {
             let key = (*attempt, failed.outcome, failed.message.clone());
             let digest = logs.get(&key).copied().filter(|_| !failed.log.is_empty());
             self.ledger.fail(*attempt, failed, digest);
+            // The view is older than the failure: nothing of it runs any more.
+            self.view.retained.remove(failed.index);
         }
         Ok(())
     }

@@ -167,6 +167,11 @@ impl<'a> Draft<'a> {
         before.status.as_ref().filter(|status| status.node_uid == before.spec.node_uid)
     }
 
+    /// What the node said it was running.
+    pub(crate) fn running(&self) -> IndexSet {
+        self.status().iter().flat_map(|status| &status.running).map(|running| running.index).collect()
+    }
+
     /// The answer to the plan call; a failed answer to an earlier try is none.
     pub(crate) fn plan_report(&self) -> Option<&'a PlanReport> {
         let status = self.status()?;

@@ -1,5 +1,6 @@
 //! Simpler policies on the same machines and the same costs, under better conditions than ours: a chunk costs one
-//! round trip, nothing is set up, reports are free, and what a dead node had is known to be lost after `DETECTED`.
+//! round trip at most, nothing is set up, reports are free, and what a dead node had is known to be lost after
+//! `DETECTED`.
 
 use std::{
     cmp::Reverse,
@@ -9,7 +10,7 @@ use std::{
 use super::bound::Machine;
 use crate::load::Costs;
 
-/// A slot waits that long for its next chunk: two ways and a commit.
+/// Two ways and a commit.
 const ROUND_TRIP: f64 = 8_600.0;
 /// From a node's death to its work being free again, as with our default lease.
 const DETECTED: f64 = 5e6;
@@ -25,11 +26,14 @@ pub enum Baseline {
     Guided,
     /// Factoring (Hummel et al. 1992): rounds of equal chunks, each round half of what is left.
     Factoring,
+    /// List scheduling (Graham 1969): whichever slot is free takes the next index, and that costs nothing. What is
+    /// left of its excess over the bound is the price of not knowing the costs, save for what copies win back.
+    Free,
 }
 
 impl Baseline {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 4] = [Self::Static, Self::Fixed, Self::Guided, Self::Factoring];
+    pub const ALL: [Self; 5] = [Self::Static, Self::Fixed, Self::Guided, Self::Factoring, Self::Free];
 
     /// Its name in tables.
     pub const fn name(self) -> &'static str {
@@ -38,7 +42,13 @@ impl Baseline {
             Self::Fixed => "fixed",
             Self::Guided => "guided",
             Self::Factoring => "factoring",
+            Self::Free => "one by one, free",
         }
+    }
+
+    /// A slot waits that long for its next chunk.
+    const fn round_trip(self) -> f64 {
+        if matches!(self, Self::Free) { 0.0 } else { ROUND_TRIP }
     }
 
     /// How long it takes, in microseconds; none when it never ends.
@@ -52,7 +62,7 @@ impl Baseline {
             .collect();
         let mut last: f64 = 0.0;
         while let Some(Reverse((now, slot, machine))) = free.pop() {
-            let begin = now as f64 + ROUND_TRIP;
+            let begin = now as f64 + self.round_trip();
             let dies_at = machines[machine].dies_at();
             if dies_at.is_some_and(|at| begin >= at) {
                 continue;
@@ -107,6 +117,7 @@ impl Pool {
             Baseline::Static => self.count.div_ceil(self.slots),
             Baseline::Fixed => self.count.div_ceil(200),
             Baseline::Guided => left.div_ceil(self.slots),
+            Baseline::Free => 1,
             Baseline::Factoring => {
                 if self.round.1 == 0 {
                     self.round = (left.div_ceil(2 * self.slots), self.slots);

@@ -70,6 +70,8 @@ pub struct Sample {
     pub seed: u64,
     /// Number of nodes.
     pub nodes: usize,
+    /// The lower bound of the makespan, in seconds.
+    pub bound: f64,
     /// Makespan over the lower bound of the plan; infinite when the job did not end.
     pub ours: f64,
     /// The same for each of `Baseline::ALL`.
@@ -101,6 +103,7 @@ pub fn sample(seed: u64, shape: Shape, trouble: Trouble, trace: Trace) -> Sample
     Sample {
         seed,
         nodes: case.machines.len(),
+        bound: bound / 1e6,
         ours: over(ours.map(|micros| micros as f64)),
         baselines: Baseline::ALL.map(|policy| over(policy.makespan(&case.machines, &case.load.costs))),
         writes: stats.writes,
@@ -170,7 +173,7 @@ fn simulate(seed: u64, case: &Case, trouble: Trouble, trace: Trace) -> Shown {
     }
     let reconciler = world.add_reconciler(LATENCY);
     world.strike(0, Fault::StartReconciler(reconciler));
-    world.submit(SECOND, scenario::job(0, None), case.load.clone());
+    world.submit(SECOND, scenario::job(0, scenario::Wishes::default()), case.load.clone());
     let _ = world.run(GIVE_UP);
     let since = |job: &Job, type_: &str| transition(job, type_).map(micros_of);
     let job = world.job("j0");

@@ -6,7 +6,7 @@ use super::{Client, Event, Tag, World};
 use crate::{
     events::{MILLI, Micros},
     network::Line,
-    server::{Answer, Object, Request},
+    server::{Answer, Gone, Object, Request},
 };
 
 /// Between two tries of a watch: from 50 ms to a second, as kubelet and reconciler have it.
@@ -65,6 +65,11 @@ impl World {
                 self.check_commit(from, before, object);
                 self.keep_foretold(object);
                 self.announce(object);
+                if let Object::Assignment(assignment) = object
+                    && !self.server.jobs.contains_key(&assignment.spec.job.uid)
+                {
+                    self.sweep_later();
+                }
             }
             answer
         } else {
@@ -94,11 +99,21 @@ impl World {
         }
     }
 
+    /// The server collects its garbage.
+    pub(super) fn sweep(&mut self) {
+        for object in self.server.sweep() {
+            self.announce(&object);
+        }
+    }
+
     /// Tells everybody who watches it.
     pub(crate) fn announce(&mut self, object: &Object) {
         (0..self.reconcilers.len()).for_each(|number| self.send_news(Client::Reconciler(number), object));
-        let Object::Assignment(assignment) = object else { return };
-        let name = &assignment.spec.node_name;
+        let name = match object {
+            Object::Assignment(assignment) => &assignment.spec.node_name,
+            Object::Gone(Gone::Assignment { node, .. }) => node,
+            Object::Job(_) | Object::Node(_) | Object::Gone(Gone::Job(_)) => return,
+        };
         if let Some(number) = self.kubelets.iter().position(|kubelet| kubelet.name == *name) {
             self.send_news(Client::Kubelet(number), object);
         }
@@ -158,16 +173,16 @@ impl World {
         line.is_watching = true;
         line.floor = at;
         let session = line.session;
-        self.events.file(at, Event::Listed { to, session, objects });
+        self.events.file(at, Event::Listed { to, session, objects, version: self.server.version });
     }
 
-    pub(super) fn listed(&mut self, to: Client, session: u32, objects: &[Object]) {
+    pub(super) fn listed(&mut self, to: Client, session: u32, objects: &[Object], version: u64) {
         if self.line(to).session != session {
             return;
         }
         match to {
             Client::Kubelet(number) => self.meet_all(number, objects),
-            Client::Reconciler(number) => self.observe_all(number, objects),
+            Client::Reconciler(number) => self.observe_all(number, objects, version),
         }
     }
 
@@ -177,6 +192,7 @@ impl World {
         }
         match (to, object) {
             (Client::Kubelet(number), Object::Assignment(assignment)) => self.meet(number, assignment),
+            (Client::Kubelet(number), Object::Gone(Gone::Assignment { uid, .. })) => self.miss(number, &uid),
             (Client::Kubelet(_), _) => {}
             (Client::Reconciler(number), object) => self.observe(number, object),
         }
@@ -192,6 +208,7 @@ fn told(object: &Object) -> String {
             format!("job {name} {:?} {counts:?}", status.state)
         }
         Object::Node(node) => format!("node {} {:?}", node.uid, node.ready),
+        Object::Gone(gone) => format!("{gone:?}"),
         Object::Assignment(assignment) => {
             let meta = &assignment.metadata;
             let status = assignment.status.clone().unwrap_or_default();

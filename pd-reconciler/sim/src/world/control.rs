@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use pd_plan::{Action, Plan, Readiness, Snapshot};
+use pd_plan::{Action, Plan, Readiness, Silence, Snapshot};
 use schemas::{Assignment, IndexSet};
 
 use super::{Client, Event, Tag, World, micros_of};
@@ -25,9 +25,10 @@ const AFTER_CONFLICT: Micros = 250 * MILLI;
 const AFTER_FAILURE: (Micros, Micros) = (100 * MILLI, 5000 * MILLI);
 
 impl World {
-    pub(super) fn observe_all(&mut self, number: usize, objects: &[Object]) {
+    pub(super) fn observe_all(&mut self, number: usize, objects: &[Object], version: u64) {
         let now = self.now;
         let reconciler = &mut self.reconcilers[number];
+        reconciler.keep_listed(objects, version);
         for object in objects {
             reconciler.take(object.clone(), now);
         }
@@ -58,13 +59,30 @@ impl World {
 
     pub(super) fn wake(&mut self, number: usize, incarnation: u32, wake: u64) {
         let reconciler = &self.reconcilers[number];
-        if reconciler.line.incarnation == incarnation && reconciler.wakes == wake {
-            self.make_stale(number);
+        if reconciler.line.incarnation != incarnation || reconciler.wakes != wake {
+            return;
         }
+        let is_due = reconciler.wake_at.is_some_and(|at| at <= self.now);
+        let snapshot = reconciler.nodes_heard(&self.kubelets, self.now);
+        let (silence, next) = Silence::of(&snapshot, self.time(), &self.policy);
+        if is_due || silence != reconciler.silence {
+            return self.make_stale(number);
+        }
+        self.reconcilers[number].silent_at = next.map(micros_of);
+        self.sleep(number);
     }
 
+    /// Wakes at `at`, if that is sooner than it would.
     fn wake_at(&mut self, number: usize, at: Micros) {
         let reconciler = &mut self.reconcilers[number];
+        reconciler.wake_at = Some(reconciler.wake_at.map_or(at, |earlier| earlier.min(at)));
+        self.sleep(number);
+    }
+
+    /// Sleeps until there is something to do, or until a node may have been silent for too long.
+    fn sleep(&mut self, number: usize) {
+        let reconciler = &mut self.reconcilers[number];
+        let Some(at) = [reconciler.wake_at, reconciler.silent_at].into_iter().flatten().min() else { return };
         reconciler.wakes += 1;
         let event =
             Event::Wake { reconciler: number, incarnation: reconciler.line.incarnation, number: reconciler.wakes };
@@ -81,6 +99,7 @@ impl World {
         reconciler.is_stale = false;
         let now = self.time();
         let mut snapshot = self.reconcilers[number].snapshot(&self.kubelets, self.now);
+        snapshot.queues.clone_from(&self.queues);
         self.blind(&mut snapshot);
         let mut plan = pd_plan::plan(&snapshot, now, &self.policy);
         self.stats.plans += 1;
@@ -89,9 +108,12 @@ impl World {
         reconciler.remember(&mut plan);
         let busy: BTreeSet<String> = plan.actions.iter().filter_map(Action::uid).map(str::to_owned).collect();
         reconciler.set_aside(&busy);
-        if let Some(at) = plan.wake_at.filter(|_| self.bug != Some(Bug::WakeLost)) {
-            self.wake_at(number, micros_of(at));
-        }
+        let (silence, silent_at) = Silence::of(&snapshot, now, &self.policy);
+        let is_woken = self.bug != Some(Bug::WakeLost);
+        reconciler.silence = silence;
+        reconciler.silent_at = silent_at.filter(|_| is_woken).map(micros_of);
+        reconciler.wake_at = plan.wake_at_if_heard.filter(|_| is_woken).map(micros_of);
+        self.sleep(number);
         self.carry_out(number, plan);
     }
 
@@ -113,6 +135,7 @@ impl World {
                     status.retained = IndexSet::new();
                 }
             }),
+            Some(Bug::QuotaForgotten) => snapshot.queues.iter_mut().for_each(|queue| queue.jobs = None),
             Some(Bug::LostWorkRedone) => {
                 let lost = snapshot.nodes.iter().filter(|node| node.ready == Readiness::Unknown);
                 let lost: BTreeSet<String> = lost.map(|node| node.uid.clone()).collect();

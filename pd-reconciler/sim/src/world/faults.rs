@@ -11,6 +11,9 @@ use crate::{
 /// How long a kubelet takes to start and list.
 const START: Micros = SECOND / 4;
 
+/// An orphan is collected that long after it became one, at most.
+const SWEPT_AFTER: Micros = SECOND;
+
 /// What strikes, or ends. Numbers are those of `World::add_node` and `World::add_reconciler`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
@@ -54,6 +57,10 @@ pub enum Fault {
     Suspend(u64, bool),
     /// A user lets that job use so many slots.
     Parallelism(u64, Option<u32>),
+    /// A user deletes that job.
+    Delete(u64),
+    /// All executors of a node die at once, as if memory had run out.
+    KillExecutors(usize),
 }
 
 /// UID of a scenario's job.
@@ -67,6 +74,8 @@ impl World {
         self.stats.faults += 1;
         match fault {
             Fault::Cordon(..) | Fault::Uncordon(_) | Fault::Suspend(..) | Fault::Parallelism(..) => self.edit(fault),
+            Fault::Delete(job) => self.delete(job),
+            Fault::KillExecutors(node) => self.kill_executors(node),
             Fault::Start(node) => self.start_kubelet(node),
             Fault::Kill(node) => self.stop_kubelet(node),
             Fault::Wipe(node) => self.wipe(node),
@@ -121,6 +130,18 @@ impl World {
         if let Some(object) = changed {
             self.announce(&object);
         }
+    }
+
+    fn delete(&mut self, job: u64) {
+        let Some(object) = self.server.delete_job(&uid(job)) else { return };
+        self.announce(&object);
+        self.sweep_later();
+    }
+
+    /// The garbage collector has something to do.
+    pub(super) fn sweep_later(&mut self) {
+        let delay = self.chance.below(SWEPT_AFTER);
+        self.events.file(self.now + delay, Event::Sweep);
     }
 
     /// Keeps track of whose lease is renewed.

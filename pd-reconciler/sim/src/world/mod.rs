@@ -11,7 +11,7 @@ mod report;
 use std::{collections::BTreeMap, rc::Rc};
 
 use jiff::{SignedDuration, Timestamp};
-use pd_plan::Policy;
+use pd_plan::{Policy, QueueFacts};
 use schemas::{Job, condition, job::conditions};
 
 pub use self::faults::Fault;
@@ -51,7 +51,7 @@ pub(crate) enum Event {
     Arrive { from: Client, incarnation: u32, tag: Tag, request: Rc<Request>, is_doubled: bool },
     Answered { to: Client, incarnation: u32, tag: Tag, answer: Answer },
     List { to: Client, incarnation: u32 },
-    Listed { to: Client, session: u32, objects: Rc<Vec<Object>> },
+    Listed { to: Client, session: u32, objects: Rc<Vec<Object>>, version: u64 },
     News { to: Client, session: u32, object: Object },
     SetUp { kubelet: usize, incarnation: u32, key: Key, with_layout: bool },
     Parts { kubelet: usize, incarnation: u32, key: Key, attempt: u32 },
@@ -61,6 +61,7 @@ pub(crate) enum Event {
     Plan { reconciler: usize, incarnation: u32 },
     Wake { reconciler: usize, incarnation: u32, number: u64 },
     LeaseNews,
+    Sweep,
     Submit { job: Box<Job> },
     Fault(Fault),
 }
@@ -149,6 +150,8 @@ pub struct World {
     /// By job UID.
     pub(crate) loads: BTreeMap<String, Load>,
     pub(crate) waiting_jobs: usize,
+    /// They stay as they are.
+    pub(crate) queues: Vec<QueueFacts>,
     pub(crate) policy: Policy,
     pub(crate) times: Times,
     pub(crate) bug: Option<Bug>,
@@ -175,6 +178,7 @@ impl World {
             reconcilers: Vec::new(),
             loads: BTreeMap::new(),
             waiting_jobs: 0,
+            queues: Vec::new(),
             policy,
             times,
             bug,
@@ -253,6 +257,7 @@ impl World {
             Event::Wake { reconciler, incarnation, number } => self.wake(reconciler, incarnation, number),
             Event::LeaseNews => (0..self.reconcilers.len()).for_each(|number| self.make_stale(number)),
             Event::RunEnd { kubelet, slot, number } => self.end_run(kubelet, slot, number),
+            Event::Sweep => self.sweep(),
             Event::Submit { job } => self.accept_job(*job),
             Event::Fault(fault) => self.apply_fault(fault),
             event => self.deliver(event),
@@ -277,7 +282,7 @@ impl World {
         }
         match event {
             Event::Answered { to, incarnation, tag, answer } => self.answered(to, incarnation, tag, answer),
-            Event::Listed { to, session, objects } => self.listed(to, session, &objects),
+            Event::Listed { to, session, objects, version } => self.listed(to, session, &objects, version),
             Event::News { to, session, object } => self.news(to, session, object),
             Event::SetUp { kubelet, incarnation, key, with_layout } => {
                 self.set_up(kubelet, incarnation, key, with_layout);

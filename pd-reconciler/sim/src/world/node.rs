@@ -1,7 +1,7 @@
 //! The kubelets' shell: assignments taken up, the steps that `sync` asks for, slots that are given runs, runs
 //! that end. Written after `pd-kubelet`'s agent; what to do is decided by the real `sync`, `choose` and `Pace`.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use pd_kubelet::sync::{self, Setup, Stage, Step, Stretch};
 use schemas::{
@@ -14,7 +14,7 @@ use super::{Event, World, time_of};
 use crate::{
     bug::Bug,
     events::{MILLI, Micros},
-    kubelet::{Call, Doing, Key, Ledger, Run, View, Work, key_of},
+    kubelet::{self, Call, Doing, Key, Ledger, Run, View, Work, key_of},
     server::Object,
 };
 
@@ -28,11 +28,39 @@ const OVERRUNS: u64 = 20;
 impl World {
     /// A whole list: what is not in it is gone.
     pub(super) fn meet_all(&mut self, kubelet: usize, objects: &[Object]) {
+        let listed = |key: &Key| {
+            let is_it = |object: &Object| matches!(object, Object::Assignment(listed) if key_of(listed) == *key);
+            objects.iter().any(is_it)
+        };
+        let node = &self.kubelets[kubelet];
+        let known = node.works.keys().chain(node.spool.keys()).copied();
+        let gone: BTreeSet<Key> = known.filter(|key| !listed(key)).collect();
+        gone.into_iter().for_each(|key| self.drop_work(kubelet, key));
         for object in objects {
             if let Object::Assignment(assignment) = object {
                 self.meet(kubelet, Arc::clone(assignment));
             }
         }
+    }
+
+    /// An Assignment was deleted.
+    pub(super) fn miss(&mut self, kubelet: usize, uid: &str) {
+        self.drop_work(kubelet, kubelet::key(uid));
+    }
+
+    /// Forgets an Assignment: what runs of it is interrupted, what is spooled is deleted.
+    fn drop_work(&mut self, kubelet: usize, key: Key) {
+        self.checks.dropped.insert((kubelet, key));
+        if self.bug == Some(Bug::DeletionMissed) {
+            return;
+        }
+        let node = &mut self.kubelets[kubelet];
+        node.works.remove(&key);
+        node.spool.remove(&key);
+        for slot in &mut node.slots {
+            slot.take_if(|run| run.key == key);
+        }
+        self.dispatch(kubelet);
     }
 
     /// An Assignment is new or was changed.
@@ -243,8 +271,14 @@ impl World {
             }
         };
         node.runs += 1;
+        let deadly = match doing {
+            Doing::Indexes { first, last, .. } => {
+                self.loads.get(&work.object.spec.job.uid).and_then(|load| load.outcomes.deadly(first, last))
+            }
+            Doing::Plan | Doing::Merge { .. } => None,
+        };
         let paid = -(self.times.hand_over as f64);
-        let run = Run { key, doing, number: node.runs, begun: self.now, paid, since: self.now };
+        let run = Run { key, doing, number: node.runs, begun: self.now, deadly, paid, since: self.now };
         if let Doing::Indexes { attempt, first, last, .. } = doing {
             self.stats.runs += 1;
             self.trace
@@ -266,7 +300,7 @@ impl World {
         }
         let Some(load) = self.load_of(kubelet, run.key) else { return };
         let cost = match run.doing {
-            Doing::Indexes { first, last, .. } => load.costs.of(first, last),
+            Doing::Indexes { first, last, .. } => load.costs.of(first, run.deadly.unwrap_or(last)),
             Doing::Plan | Doing::Merge { .. } => load.call_cost,
         };
         let left = ((cost - run.paid) / node.speed).max(0.0).ceil() as Micros;
@@ -294,7 +328,7 @@ impl World {
         let Doing::Indexes { attempt, first, next, last } = &mut run.doing else { return };
         let Some(work) = node.works.get_mut(&run.key) else { return };
         let Some(load) = self.loads.get(&work.object.spec.job.uid) else { return };
-        let reached = load.costs.reached(*first, *last, paid.max(0.0));
+        let reached = load.costs.reached(*first, *last, paid.max(0.0)).min(run.deadly.unwrap_or(u64::MAX));
         if reached <= *next {
             return;
         }
@@ -307,6 +341,8 @@ impl World {
             for index in ended {
                 if load.outcomes.fails(index, attempt) {
                     work.ledger.failed.entry(attempt).or_default().insert(index);
+                    work.retained.remove(index);
+                    work.view.retained.remove(index);
                 } else {
                     work.ledger.completed.insert(index);
                 }
@@ -322,6 +358,10 @@ impl World {
             return;
         };
         let (key, doing, seconds) = (run.key, run.doing, (self.now - run.begun) as f64 / 1e6);
+        if run.deadly.is_some() {
+            self.lose_executor(kubelet, slot, f64::INFINITY);
+            return self.dispatch(kubelet);
+        }
         if let Doing::Indexes { first, last, .. } = doing {
             self.settle_slot(kubelet, slot, f64::INFINITY);
             if let Some(work) = self.kubelets[kubelet].works.get_mut(&key) {
@@ -346,6 +386,46 @@ impl World {
         } else {
             self.arm_report(kubelet, key);
         }
+    }
+
+    /// The executor of a slot dies: the index that it was at has failed, the others go on.
+    fn lose_executor(&mut self, kubelet: usize, slot: usize, paid: f64) {
+        self.settle_slot(kubelet, slot, paid);
+        let (now, node) = (self.now, &mut self.kubelets[kubelet]);
+        let Some(Run { key, doing, begun, .. }) = node.slots[slot].take() else { return };
+        let Some(work) = node.works.get_mut(&key) else { return };
+        match doing {
+            Doing::Plan => work.plan = Stage::Idle,
+            Doing::Merge { .. } => work.merge = None,
+            Doing::Indexes { attempt, first, next, last } => {
+                let ended = next.saturating_sub(first);
+                if next <= last {
+                    work.ledger.failed.entry(attempt).or_default().insert(next);
+                    work.retained.remove(next);
+                    work.view.retained.remove(next);
+                    work.ledger.started += 1;
+                }
+                work.pace.measured(ended, (now - begun) as f64 / 1e6);
+                work.ledger.sample(ended, (now - begun) as f64 / 1e6);
+            }
+        }
+        work.report.change(now);
+        self.sync(kubelet, key);
+        self.flush(kubelet, key);
+    }
+
+    /// All executors of a node die at once.
+    pub(super) fn kill_executors(&mut self, kubelet: usize) {
+        if !self.kubelets[kubelet].is_alive || self.kubelets[kubelet].is_frozen {
+            return;
+        }
+        for slot in 0..self.kubelets[kubelet].slots.len() {
+            if let Some(run) = &self.kubelets[kubelet].slots[slot] {
+                let paid = self.kubelets[kubelet].paid(run, self.now);
+                self.lose_executor(kubelet, slot, paid);
+            }
+        }
+        self.dispatch(kubelet);
     }
 
     fn end_plan(&mut self, kubelet: usize, key: Key) {
