@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 /// For a short job on the reference machine.
 const JOB_TIME: Duration = Duration::from_mins(1);
+/// Time of each subtask: the job lasts for seconds, so that the liar is through with its set-up while there is work.
+const SPIN_MICROS: u64 = 20_000;
 /// Bytes of each output.
 const OUTPUT_BYTES: usize = 16;
 
@@ -25,7 +27,7 @@ async fn with_liar(lie_every: u64) -> Result<Scenario> {
 }
 
 fn apply(scenario: &Scenario, name: &str, count: u64, verification: Value) -> Result<()> {
-    let params = json!({"count": count, "outputBytes": OUTPUT_BYTES, "spinMicros": 5000});
+    let params = json!({"count": count, "outputBytes": OUTPUT_BYTES, "spinMicros": SPIN_MICROS});
     let job = json!({"apiVersion": "processdistro.dev/v1", "kind": "Job", "metadata": {"name": name},
         "spec": {"task": {"name": "noop", "params": params}, "verification": verification, "cache": false}});
     let file = format!("{name}.yaml");

@@ -292,10 +292,12 @@ fn errors_of_diff_are_never_taken_for_differences() {
 
 #[test]
 fn a_sandbox_that_is_not_installed_is_said() {
-    // A copy of pdctl with nothing beside it, and nothing on the path.
-    let folder = folder_with(&[("a.wasm", "x")]);
+    // A pdctl with nothing beside it, and nothing on the path. A link, for a program that has just been written cannot be
+    // started while another test starts one: until then that one holds the file open, too.
+    let pdctl = assert_cmd::cargo::cargo_bin("pdctl");
+    let folder = tempfile::tempdir_in(pdctl.parent().expect("a folder")).expect("a folder");
     let alone = folder.path().join("pdctl");
-    fs::copy(assert_cmd::cargo::cargo_bin("pdctl"), &alone).expect("a copy");
+    fs::hard_link(&pdctl, &alone).expect("a link");
     let output = Command::new(&alone).args(["task", "check", "a.wasm"]).env("PATH", "").output().expect("it runs");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{stderr}");

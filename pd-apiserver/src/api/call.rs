@@ -2,7 +2,7 @@
 //!
 //! In: method and path. Out: a `Call`. It reads no body and no store.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use http::Method;
 use jiff::Timestamp;
@@ -128,7 +128,10 @@ impl Target {
     }
 
     /// `Ok` when there are no causes.
-    pub(crate) fn refuse_if_any(&self, causes: Vec<Cause>) -> Result<(), ApiError> {
+    pub(crate) fn refuse_if_any(&self, mut causes: Vec<Cause>) -> Result<(), ApiError> {
+        // A kind's own rules may look at a name again.
+        let mut said = BTreeSet::new();
+        causes.retain(|cause| said.insert((cause.field.clone(), cause.message.clone())));
         if causes.is_empty() { Ok(()) } else { Err(ApiError::Invalid { subject: self.subject(), causes }) }
     }
 }

@@ -142,7 +142,8 @@ fn accept(drafts: &mut [Draft<'_>], taken_over: &IndexSet) -> IndexSet {
 
 /// Decides who is expected to deliver each index that is not done. A lost node is expected to deliver nothing;
 /// a draining one only what it has started. Owners come first, then what was recalled and may have started,
-/// then copies: one whose owner is gone becomes the owner.
+/// then copies: one whose owner is gone becomes the owner. Two reconcilers that did not know of each other may have copied
+/// an index each: the first copy stays, the other one is called off.
 fn claim(drafts: &mut [Draft<'_>], all: &IndexSet, done: &IndexSet, verify: Option<&Verify>) -> IndexSet {
     let mut claimed = done.clone();
     for draft in drafts.iter_mut().filter(|draft| draft.is_live) {
@@ -162,8 +163,9 @@ fn claim(drafts: &mut [Draft<'_>], all: &IndexSet, done: &IndexSet, verify: Opti
     for draft in drafts.iter_mut().filter(|draft| draft.is_live) {
         claim_recalled(draft, all, &mut claimed);
     }
+    let mut copied = IndexSet::new();
     for draft in drafts.iter_mut().filter(|draft| draft.is_live) {
-        claim_copies(draft, all, done, &mut claimed);
+        claim_copies(draft, all, done, &mut claimed, &mut copied);
         claim_checks(draft, all, verify, &mut claimed);
     }
     &claimed - done
@@ -194,15 +196,24 @@ fn claim_recalled(draft: &mut Draft<'_>, all: &IndexSet, claimed: &mut IndexSet)
 }
 
 /// What runs here as well as elsewhere, or only here by now.
-fn claim_copies(draft: &mut Draft<'_>, all: &IndexSet, done: &IndexSet, claimed: &mut IndexSet) {
+fn claim_copies(
+    draft: &mut Draft<'_>,
+    all: &IndexSet,
+    done: &IndexSet,
+    claimed: &mut IndexSet,
+    copied_before: &mut IndexSet,
+) {
     if draft.copies.is_empty() {
         return;
     }
     let mut copies = IndexSet::new();
+    let mut needless = IndexSet::new();
     for (attempt, granted) in &draft.grants {
         let open = &(&open_of(draft, *attempt, granted, all) & &draft.copies) - done;
         let inherited = &open - &*claimed;
-        let copied = &open - &inherited;
+        let mut copied = &open - &inherited;
+        needless |= &(&copied & &*copied_before);
+        copied -= &*copied_before;
         if !inherited.is_empty() {
             *claimed |= &inherited;
             *draft.outstanding.entry(*attempt).or_default() |= &inherited;
@@ -212,6 +223,8 @@ fn claim_copies(draft: &mut Draft<'_>, all: &IndexSet, done: &IndexSet, claimed:
             draft.copying.insert(*attempt, copied);
         }
     }
+    draft.grants.values_mut().for_each(|granted| *granted -= &needless);
+    *copied_before |= &copies;
     draft.copies = copies;
 }
 
