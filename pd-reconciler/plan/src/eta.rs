@@ -85,7 +85,8 @@ impl Pace {
     pub(crate) fn observe_node(&mut self, node_uid: &str, done: &IndexSet, busy: f64) {
         let known = self.nodes.get(node_uid).copied().unwrap_or_default();
         let count = done.count() as f64;
-        if count == known.done {
+        // Both are whole numbers.
+        if (count - known.done).abs() < 0.5 {
             return;
         }
         let now = Point { done: count, sum: sum(done), busy };
@@ -144,7 +145,7 @@ impl Line {
         let scatter = self.cost_cost - self.indexes * cost * cost - slope * slope * spread;
         let error = scatter.max(0.0) / (self.stretches - 2.0);
         let is_certain = slope.powi(2) > CERTAIN.powi(2) * error / spread;
-        is_certain.then(|| cost + slope * (place - middle))
+        is_certain.then_some(cost + slope * (place - middle))
     }
 }
 
