@@ -6,7 +6,7 @@
 //! its mean position is what the line goes by, which is all that matters to a line. `scatter` sees to it that what has
 //! ended stands for the rest, unless the job keeps the order of its indexes.
 
-use std::{collections::BTreeMap, ops::RangeInclusive};
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
 use schemas::IndexSet;
 
@@ -26,8 +26,8 @@ pub struct Pace {
     points: Vec<Point>,
     /// Indexes between two points, at least.
     step: u64,
-    /// By node UID: how far it was.
-    nodes: BTreeMap<String, Point>,
+    /// By node UID: how far it was. A job may be on hundreds of nodes: copied with a plan only when one has got further.
+    nodes: Arc<BTreeMap<String, Point>>,
     line: Line,
     /// Slots that the job may count on.
     slots: f64,
@@ -94,7 +94,7 @@ impl Pace {
             self.line.add(known, now);
         }
         if count < known.done || busy > known.busy {
-            self.nodes.insert(node_uid.to_owned(), now);
+            Arc::make_mut(&mut self.nodes).insert(node_uid.to_owned(), now);
         }
     }
 
