@@ -232,9 +232,9 @@ impl Stream {
         None
     }
 
-    /// Says how far the client has come, if it has just come there. A client that starts again from there misses nothing and is sent nothing twice,
-    /// however little of what happens is for it; without that each end of a watch would cost the server a long history,
-    /// or a new list.
+    /// Says how far the client has come, if it has just come there. A client that starts again from there misses nothing
+    /// and is sent nothing twice, however little of what happens is for it; without that each end of a watch would cost
+    /// the server a long history, or a new list.
     fn pass(&mut self, mark: Mark, is_reached: bool) -> Option<Bytes> {
         self.mark = None;
         if mark.is_end {

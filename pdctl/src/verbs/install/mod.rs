@@ -252,6 +252,7 @@ run systemctl restart a.service
         installation().carry_out(&how).expect("installed again");
         assert_eq!(fs::read_to_string(config).expect("read"), "mine\n");
     }
+
     #[test]
     fn a_unit_of_the_package_is_not_copied() {
         let root = tempfile::tempdir().expect("a folder");
