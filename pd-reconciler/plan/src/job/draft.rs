@@ -201,7 +201,8 @@ impl<'a> Draft<'a> {
     }
 
     /// Takes every index out of the grants that is not accepted from here and did not fail here: the node
-    /// is to stop. The plan call and the merge, when they are not answered, are withdrawn too.
+    /// is to stop. Until it has said that it did, nobody else may have them: the job may go on at any moment. The plan
+    /// call and the merge, when they are not answered, are withdrawn too.
     pub(crate) fn stop(&mut self) {
         for (attempt, indexes) in &mut self.grants {
             let mut settled = &self.accepted | &(&self.completed & &self.checks);
@@ -212,11 +213,12 @@ impl<'a> Draft<'a> {
             // No slots: what has started is interrupted. Calls are not bound by it.
             self.spec.slots = Some(0);
         }
-        self.outstanding.clear();
-        self.copying.clear();
-        self.checking.clear();
-        self.recalled = IndexSet::new();
-        self.retained = IndexSet::new();
+        for given in [&mut self.outstanding, &mut self.copying, &mut self.checking] {
+            let taken = IndexSet::join(std::mem::take(given).values());
+            if self.is_live {
+                self.recalled |= &taken;
+            }
+        }
         if self.open_merge().is_some() {
             self.spec.merge = None;
         }
