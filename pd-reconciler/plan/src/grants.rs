@@ -44,7 +44,7 @@ pub(crate) fn refill<'a>(
 ) {
     let is_running = |work: &Work<'_>| work.stage == Stage::Running;
     jobs.iter_mut().filter(|work| is_running(work)).for_each(verify::demand);
-    let division = share::divide(jobs, dues, nodes, policy);
+    let division = share::divide(jobs, dues, nodes, now, policy, plan);
     for at in share::order(jobs) {
         let (work, due, allotment) = (&mut jobs[at], &dues[at], &division.allotments[at]);
         if !is_running(work) {

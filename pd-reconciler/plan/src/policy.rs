@@ -42,6 +42,9 @@ pub struct Policy {
     /// Pairs of a job and a node up to which jobs of one kind take turns on every node. Each pair is an object, and
     /// reports a few times a second: the server stores some thousand reports a second.
     pub pairs_max: usize,
+    /// With more pairs than that, a job that is being planned has its part of the slots kept free for so long: else the
+    /// first of many jobs would be everywhere before the last one comes, and each would be on many nodes for a moment.
+    pub planned_within: Duration,
     /// Longest delay before a retry.
     pub retry_delay_max: Duration,
     /// A node's idleness is explained when the reason has held for so long: nodes between two jobs need no
@@ -117,6 +120,7 @@ impl Default for Policy {
             whole_per_slot: 4,
             whole_min: 24,
             pairs_max: 4096,
+            planned_within: Duration::from_secs(3),
             retry_delay_max: Duration::from_mins(1),
             explain_after: Duration::from_secs(2),
             explain_after_per_node: Duration::from_millis(20),

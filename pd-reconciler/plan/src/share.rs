@@ -6,18 +6,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use schemas::{
     IndexSet,
     job::{Waiting, waiting},
 };
 
 use crate::{
+    action::Plan,
     backoff::Due,
     job::{Draft, Stage, Work},
     nodes::{Node, Nodes},
     placement::{self, Allotment},
     policy::Policy,
-    spread::Spread,
+    spread::{self, Spread},
 };
 
 /// How the jobs divide the slots.
@@ -39,16 +41,27 @@ impl Division<'_> {
 }
 
 /// Slots that each job may use, by node. While all jobs that want some are of one queue and priority, each may
-/// use every slot, and they take turns, as long as that makes not too many pairs; else the slots are dealt out.
-pub(crate) fn divide<'a>(jobs: &mut [Work<'a>], dues: &[Due], nodes: &Nodes<'a>, policy: &Policy) -> Division<'a> {
+/// use every slot, and they take turns, as long as that makes not too many pairs; else the slots are dealt out, also to
+/// jobs that are about to come.
+pub(crate) fn divide<'a>(
+    jobs: &mut [Work<'a>],
+    dues: &[Due],
+    nodes: &Nodes<'a>,
+    now: Timestamp,
+    policy: &Policy,
+    plan: &mut Plan,
+) -> Division<'a> {
     let wanting: Vec<usize> = (0..jobs.len()).filter(|at| is_hungry(&jobs[*at], &dues[*at])).collect();
     let kinds: BTreeSet<(i32, &str)> = wanting.iter().map(|at| kind(&jobs[*at])).collect();
     let has_quota = wanting.iter().any(|at| jobs[*at].queue.is_some_and(|queue| queue.slots.is_some()));
-    let is_spread = wanting.len() > 1 && wanting.len() * nodes.len() > policy.pairs_max;
+    let coming = spread::coming(jobs, now, policy);
+    let sharing = wanting.len() + coming.len();
+    let is_spread = sharing > 1 && sharing * nodes.len() > policy.pairs_max;
     let (rooms, turns) = if kinds.len() > 1 || has_quota {
         (Deal::new(jobs, dues, nodes, wanting).deal(), 1)
     } else if is_spread {
-        let spread = Spread::of(jobs, dues, &wanting, nodes);
+        coming.iter().for_each(|until| plan.wake(*until));
+        let spread = Spread::of(jobs, dues, &wanting, coming.len(), nodes);
         (spread.rooms, spread.turns)
     } else {
         (vec![], 1)

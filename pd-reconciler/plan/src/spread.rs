@@ -1,15 +1,19 @@
 //! Spreading: many jobs over many nodes. Where jobs of one kind take turns on every node there is an assignment for each
 //! pair of them; with a hundred jobs on a thousand nodes their reports alone would be more than a server can store.
 //! From so many pairs on each job is given nodes of its own: an equal part of the slots, first where it already is.
-//! With more jobs than slots, as many as need be take turns on a slot.
+//! With more jobs than slots, as many as need be take turns on a slot. A job that is about to come has its part kept free.
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::{
     backoff::Due,
-    job::Work,
+    job::{Stage, Work},
     nodes::{Node, Nodes},
     placement,
+    policy::Policy,
+    time::after,
 };
 
 /// Places of one kind of jobs: a slot, or the turns that a slot has.
@@ -20,12 +24,19 @@ pub(crate) struct Spread<'a> {
     pub(crate) turns: u32,
 }
 
+/// Of each job that is being planned and may soon want its part of the slots: until when it is waited for.
+pub(crate) fn coming(jobs: &[Work<'_>], now: Timestamp, policy: &Policy) -> Vec<Timestamp> {
+    let planned = jobs.iter().filter(|work| work.stage == Stage::Planning);
+    let begun = planned.map(|work| work.job.status.as_ref().and_then(|status| status.start_time).unwrap_or(now));
+    begun.map(|begun| after(begun, policy.planned_within)).filter(|until| now < *until).collect()
+}
+
 impl<'a> Spread<'a> {
-    /// Divides the slots of all nodes among the jobs at the positions `wanting`.
-    pub(crate) fn of(jobs: &[Work<'a>], dues: &[Due], wanting: &[usize], nodes: &Nodes<'a>) -> Self {
+    /// Divides the slots of all nodes among the jobs at the positions `wanting` and as many others as are `coming`.
+    pub(crate) fn of(jobs: &[Work<'a>], dues: &[Due], wanting: &[usize], coming: usize, nodes: &Nodes<'a>) -> Self {
         let nodes: Vec<&Node<'a>> = nodes.values().filter(|node| node.takes_work()).collect();
         let slots: u64 = nodes.iter().map(|node| u64::from(node.facts.slots)).sum();
-        let turns = (wanting.len() as u64).div_ceil(slots.max(1)).clamp(1, u64::from(u32::MAX)) as u32;
+        let turns = ((wanting.len() + coming) as u64).div_ceil(slots.max(1)).clamp(1, u64::from(u32::MAX)) as u32;
         let most = |at: &usize| {
             let due: u64 = dues[*at].values().map(schemas::IndexSet::count).sum();
             let slots = u64::from(placement::parallelism_left(&jobs[*at]));
@@ -35,16 +46,18 @@ impl<'a> Spread<'a> {
         let mut places = Places {
             jobs,
             turns,
-            left: targets(slots * u64::from(turns), wanting, &most, jobs.len()),
+            left: targets(slots * u64::from(turns), wanting, &most, coming, jobs.len()),
             free: nodes.iter().map(|node| node.facts.slots.saturating_mul(turns)).collect(),
             rooms: vec![BTreeMap::new(); jobs.len()],
             nodes,
         };
         places.keep(wanting);
         places.fill(wanting);
-        // What is free yet did not suit those who should have had it.
-        places.want_all(wanting, &most);
-        places.fill(wanting);
+        if coming == 0 {
+            // What is free yet did not suit those who should have had it.
+            places.want_all(wanting, &most);
+            places.fill(wanting);
+        }
         Self { rooms: places.rooms, turns }
     }
 }
@@ -111,14 +124,14 @@ impl Places<'_, '_> {
 }
 
 /// By position of the job, of `jobs` in all: an equal part of `places`, at most `most` of each that wants some. What one
-/// does not want goes to the others.
-fn targets(places: u64, wanting: &[usize], most: &[u64], jobs: usize) -> Vec<u64> {
+/// does not want goes to the others, and to those that are `coming`.
+fn targets(places: u64, wanting: &[usize], most: &[u64], coming: usize, jobs: usize) -> Vec<u64> {
     let mut modest: Vec<usize> = (0..wanting.len()).collect();
     modest.sort_by_key(|at| most[*at]);
     let mut targets = vec![0; jobs];
     let mut left = places;
     for (number, at) in modest.iter().enumerate() {
-        let share = left.div_ceil((wanting.len() - number) as u64).min(most[*at]);
+        let share = left.div_ceil((wanting.len() + coming - number) as u64).min(most[*at]);
         targets[wanting[*at]] = share;
         left -= share;
     }
@@ -131,9 +144,10 @@ mod tests {
 
     #[test]
     fn the_modest_get_what_they_want_and_the_others_the_rest() {
-        assert_eq!(targets(10, &[0, 2, 3], &[100, 1, 100], 4), [5, 0, 1, 4]);
-        assert_eq!(targets(10, &[0, 1], &[3, 2], 2), [3, 2]);
-        assert_eq!(targets(2, &[0, 1, 2], &[9, 9, 9], 3), [1, 1, 0]);
-        assert_eq!(targets(0, &[], &[], 1), [0]);
+        assert_eq!(targets(10, &[0, 2, 3], &[100, 1, 100], 0, 4), [5, 0, 1, 4]);
+        assert_eq!(targets(10, &[0, 1], &[3, 2], 0, 2), [3, 2]);
+        assert_eq!(targets(2, &[0, 1, 2], &[9, 9, 9], 0, 3), [1, 1, 0]);
+        assert_eq!(targets(10, &[0, 1], &[1, 100], 2, 2), [1, 3]);
+        assert_eq!(targets(0, &[], &[], 0, 1), [0]);
     }
 }
