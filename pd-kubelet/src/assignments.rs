@@ -16,9 +16,11 @@ use tokio::sync::mpsc;
 
 use crate::client::Connection;
 
-/// How long the server keeps one watch open. kube gives a watch up a little after this, so it is also what
-/// a connection that died in silence costs.
-const WATCH_SECONDS: u32 = 20;
+/// How long the server keeps one watch open, in renewals of the node's lease: 20 s. kube gives a watch up a little after
+/// this, so it is also what a connection that died in silence costs.
+const WATCH_RENEWALS: u32 = 20;
+/// The same at most; kube asks for no more.
+const WATCH_SECONDS_MAX: u64 = 290;
 /// Between two tries while the server is away; with jitter.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 /// As above, at most: one second, because a returned server should have its nodes back soon.
@@ -35,13 +37,14 @@ pub(crate) enum Change {
     Listed(Vec<String>),
 }
 
-/// Watches for ever; ends when nobody listens any more.
-pub(crate) async fn watch(connection: Connection, node: String, to: mpsc::Sender<Change>) {
+/// Watches for ever; ends when nobody listens any more. The node's lease is renewed `every` so often.
+pub(crate) async fn watch(connection: Connection, node: String, every: Duration, to: mpsc::Sender<Change>) {
     let mut clients = connection.subscribe();
+    let seconds = every.saturating_mul(WATCH_RENEWALS).as_secs().clamp(1, WATCH_SECONDS_MAX) as u32;
     loop {
         let api: Api<Assignment> = Api::all(clients.borrow_and_update().api.clone());
         let config =
-            watcher::Config::default().fields(&format!("spec.nodeName={node}")).any_semantic().timeout(WATCH_SECONDS);
+            watcher::Config::default().fields(&format!("spec.nodeName={node}")).any_semantic().timeout(seconds);
         tokio::select! {
             () = follow(api, config, &to) => return,
             changed = clients.changed() => if changed.is_err() { return },

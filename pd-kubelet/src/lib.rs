@@ -254,8 +254,8 @@ async fn start(options: &Options, plot: Plot) -> Result<Started, Error> {
     let mut parts = JoinSet::new();
     let every = options.renew_lease_every;
     parts.spawn(lease::keep(connection.clone(), machine.name.clone(), every, Arc::clone(metrics)));
-    parts.spawn(assignments::watch(connection.clone(), machine.name.clone(), changes));
-    parts.spawn(node::keep(connection.clone(), machine, uids));
+    parts.spawn(assignments::watch(connection.clone(), machine.name.clone(), every, changes));
+    parts.spawn(node::keep(connection.clone(), machine, every, uids));
     parts.spawn(identity::keep_fresh(identity_dir, identity, connection));
     let inbox = agent::Inbox { changes: changes_inbox, node_uid: uids_inbox, lost: lost_inbox };
     Ok(Started { agent, inbox, parts })

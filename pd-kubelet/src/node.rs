@@ -25,8 +25,8 @@ use crate::{
     slots::Mode,
 };
 
-/// How often the Node is looked at: a deleted one comes back within this time.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often the Node is looked at, in renewals of its lease: a deleted one comes back within 10 s.
+const LOOK_RENEWALS: u32 = 10;
 /// Condition type: a layer of the sandbox around executors is missing here.
 const SANDBOX_DEGRADED: &str = "SandboxDegraded";
 /// Label: whether each slot has a process of its own (`process`) or all of them one (`shared`).
@@ -53,10 +53,10 @@ pub(crate) async fn register(connection: &Connection, machine: &Machine) -> Resu
     register.retry(client::patient()).when(ClientError::is_transient).notify(client::log_retry).await
 }
 
-/// Registers the node again whenever it has vanished, and publishes its UID.
-pub(crate) async fn keep(connection: Connection, machine: Machine, uid: watch::Sender<String>) {
+/// Registers the node again whenever it has vanished, and publishes its UID. Its lease is renewed `every` so often.
+pub(crate) async fn keep(connection: Connection, machine: Machine, every: Duration, uid: watch::Sender<String>) {
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(every.saturating_mul(LOOK_RENEWALS)).await;
         let api: Api<Node> = Api::all(connection.current().api.clone());
         let found = client::timed("read the Node", async { api.get_opt(&machine.name).await }).await;
         match found {

@@ -1,11 +1,12 @@
 //! Hollow nodes: many in one process, to measure the control plane with.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1;
 use kube::{Api, api::ListParams};
+use tempfile::TempDir;
 
 use super::{
     Cluster,
@@ -13,6 +14,9 @@ use super::{
 };
 use crate::{deadline, process::Process};
 
+/// Where memory is a folder. A thousand nodes have as many disks; on the one of this machine their spools
+/// would cost more than all else that they do.
+const MEMORY: &str = "/dev/shm";
 /// Join tokens created at once.
 const TOKENS_AT_ONCE: usize = 16;
 /// From the start of a hollow process to all its nodes being ready, for each node.
@@ -48,17 +52,20 @@ impl Cluster {
         let token_file = self.folder.join(format!("{name}.tokens"));
         fs::write(&token_file, tokens.join("\n")).with_context(|| format!("writing {}", token_file.display()))?;
         let metrics_port = free_port()?;
+        let data = if Path::new(MEMORY).is_dir() { TempDir::new_in(MEMORY) } else { TempDir::new() };
+        let data = data.context("making a folder for the data of hollow nodes")?;
         let mut command = self.kubelet_command()?;
         command
             .args(["--name", name, "--hollow", &count.to_string()])
             .arg("--token-file")
             .arg(token_file)
             .arg("--data-dir")
-            .arg(self.folder.join(name))
+            .arg(data.path())
             .args(["--metrics-listen", &format!("127.0.0.1:{metrics_port}")])
             .args(arguments);
         let process = Process::start(&mut command, &self.log(name))?;
         self.state.hollow.push(process);
+        self.hollow.push(data);
         self.save()?;
         Ok(Hollow { process, metrics_port })
     }

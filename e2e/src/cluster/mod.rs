@@ -19,6 +19,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use tempfile::TempDir;
 
 pub use damage::Throttle;
 pub use hollow::Hollow;
@@ -45,6 +46,8 @@ pub struct Cluster {
     name: String,
     binaries: Binaries,
     state: State,
+    /// Data of hollow nodes, gone with this.
+    hollow: Vec<TempDir>,
 }
 
 impl Cluster {
@@ -62,7 +65,7 @@ impl Cluster {
             nodes: Vec::new(),
             hollow: Vec::new(),
         };
-        let mut cluster = Self { folder, name: name.to_owned(), binaries, state };
+        let mut cluster = Self { folder, name: name.to_owned(), binaries, state, hollow: Vec::new() };
         if let Err(error) = cluster.bring_up(shape).await {
             let logs = cluster.log_tails();
             cluster.delete().context("deleting a cluster that did not come up")?;
@@ -81,7 +84,7 @@ impl Cluster {
             bail!("no cluster `{name}`: {known}; `pd-local create {name}` makes it");
         }
         let state = State::load(&folder)?;
-        Ok(Self { folder, name: name.to_owned(), binaries: Binaries::locate()?, state })
+        Ok(Self { folder, name: name.to_owned(), binaries: Binaries::locate()?, state, hollow: Vec::new() })
     }
 
     /// Names of all clusters, sorted.
