@@ -260,10 +260,12 @@ impl<'a> Draft<'a> {
             && work.runs.as_ref().is_none_or(|work| stored.work == *work);
         // A lost node that comes back must not hold on to what others have by then.
         let is_let_go = || self.is_live || stored.recalled == &self.recalled | &self.retained;
-        // A copy that has become the owner must not look like a copy: another one may be made of it.
+        // A copy that has become the owner must not look like a copy: another one may be made of it. Nor may what was
+        // granted twice and is a copy from now on look like an owner's.
         let is_copy = || {
-            self.outstanding.values().all(|outstanding| outstanding.is_disjoint(&stored.copies))
-                || stored.copies == self.copied()
+            let copied = self.copied();
+            let has_inherited = self.outstanding.values().any(|outstanding| !outstanding.is_disjoint(&stored.copies));
+            stored.copies == copied || !has_inherited && stored.copies.is_superset(&copied)
         };
         let granted = self.granted();
         is_same
