@@ -196,13 +196,17 @@ fn queue(spec: &AssignmentSpec, have: &Have<'_>) -> VecDeque<Stretch> {
     queue
 }
 
-/// What runs although it was withdrawn: what was recalled is finished, the rest is stopped.
+/// What runs although it was withdrawn: what was recalled is finished, the rest is stopped. With no slots nothing is
+/// finished.
 fn withdrawn(spec: &AssignmentSpec, have: &Have<'_>) -> (IndexSet, IndexSet) {
     let mut withdrawn: IndexSet = have.started.iter().map(|stretch| stretch.first..=stretch.last).collect();
     if withdrawn.is_empty() {
         return (IndexSet::new(), withdrawn);
     }
     withdrawn -= &spec.granted();
+    if spec.slots == Some(0) {
+        return (IndexSet::new(), withdrawn);
+    }
     (&withdrawn & &spec.recalled, &withdrawn - &spec.recalled)
 }
 

@@ -150,6 +150,9 @@ fn no_slots_at_all_interrupts_what_runs() {
     spec.slots = Some(0);
     let have = Have { started: vec![Stretch { attempt: 1, first: 0, last: 0 }], setup: READY, ..Have::default() };
     assert_eq!(sync(&spec, &have).steps, [Step::Interrupt]);
+    (spec.grants, spec.recalled) = (vec![], set("0-5"));
+    let next = sync(&spec, &have);
+    assert_eq!((next.retained, next.stop), (IndexSet::new(), set("0")), "recalled as well: it is not finished");
 }
 
 proptest! {

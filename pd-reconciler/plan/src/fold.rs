@@ -189,6 +189,9 @@ fn claim_recalled(draft: &mut Draft<'_>, all: &IndexSet, claimed: &mut IndexSet)
     retained -= &*claimed;
     // It may have failed here before: a node retains what runs, not what has ended.
     retained -= &recalled;
+    // Given to it anew since it said so.
+    retained -= &draft.copies;
+    retained -= &draft.checks;
     *claimed |= &recalled;
     *claimed |= &retained;
     draft.recalled = recalled;

@@ -8,6 +8,7 @@
 mod bug;
 mod chance;
 mod checks;
+pub mod crowd;
 mod events;
 mod kubelet;
 mod load;

@@ -65,6 +65,8 @@ enum Scenarios {
     Paper,
     /// How far estimated completion times are off in those clusters, where nothing goes wrong.
     Estimate,
+    /// Many jobs on many nodes: makespan over what they need, pairs of a job and a node, writes.
+    Crowd,
     /// How the time of one plan grows with nodes, jobs and intervals.
     Growth,
 }
@@ -83,6 +85,10 @@ fn main() -> Result<ExitCode> {
             }
             Scenarios::Paper => table::print,
             Scenarios::Estimate => table::print_estimates,
+            Scenarios::Crowd => {
+                table::print_crowds(options.seed);
+                return Ok(ExitCode::SUCCESS);
+            }
             Scenarios::Growth => {
                 growth::print()?;
                 return Ok(ExitCode::SUCCESS);

@@ -10,7 +10,8 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 use pd_sim::{
-    Shape, Trace,
+    MILLI, Shape, Trace,
+    crowd::{Crowd, Shown},
     paper::{self, Baseline, Sample, Trouble},
 };
 
@@ -19,6 +20,21 @@ const GOALS: (f64, f64) = (1.03, 1.08);
 
 /// What an estimate may be off, as a share of the makespan.
 const ESTIMATE_GOAL: f64 = 0.2;
+
+/// Nodes, jobs, indexes of each and the cost of one, in milliseconds.
+const CROWDS: [(usize, u64, u64, u64); 4] =
+    [(200, 50, 400, 300), (200, 50, 4_000, 300), (200, 300, 400, 300), (1_000, 100, 3_000, 300)];
+
+/// Prints what becomes of many jobs on many nodes.
+pub(crate) fn print_crowds(seed: u64) {
+    println!("| nodes | jobs | indexes each | of, ms | makespan ÷ need | pairs half-way | at the end | writes |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for (nodes, jobs, indexes, cost) in CROWDS {
+        let crowd = Crowd { nodes, jobs, indexes, cost: cost * MILLI };
+        let Shown { over, pairs: (halfway, end), writes } = crowd.run(seed, Trace::default());
+        println!("| {nodes} | {jobs} | {indexes} | {cost} | {over:.3} | {halfway} | {end} | {writes} |");
+    }
+}
 
 /// Prints how good the estimated completion times were, where nothing goes wrong.
 pub(crate) fn print_estimates(first: u64, seeds: u64, only: &str, threads: usize) -> Result<()> {

@@ -235,6 +235,7 @@ impl World {
         while !self.is_over() {
             let Some((at, event)) = self.events.next() else { break };
             if at > deadline {
+                self.events.file(at, event);
                 break;
             }
             self.now = at;
