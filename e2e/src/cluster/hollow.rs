@@ -17,6 +17,8 @@ use crate::{deadline, process::Process};
 /// Where memory is a folder. A thousand nodes have as many disks; on the one of this machine their spools
 /// would cost more than all else that they do.
 const MEMORY: &str = "/dev/shm";
+/// They stand for other machines, which take no processor from the control plane: what is left of this one's is theirs.
+const NICE: [&str; 2] = ["-n", "10"];
 /// Join tokens created at once.
 const TOKENS_AT_ONCE: usize = 16;
 /// From the start of a hollow process to all its nodes being ready, for each node.
@@ -54,7 +56,9 @@ impl Cluster {
         let metrics_port = free_port()?;
         let data = if Path::new(MEMORY).is_dir() { TempDir::new_in(MEMORY) } else { TempDir::new() };
         let data = data.context("making a folder for the data of hollow nodes")?;
-        let mut command = self.kubelet_command()?;
+        let kubelet = self.kubelet_command()?;
+        let mut command = Command::new("nice");
+        command.args(NICE).arg(kubelet.get_program()).args(kubelet.get_args());
         command
             .args(["--name", name, "--hollow", &count.to_string()])
             .arg("--token-file")

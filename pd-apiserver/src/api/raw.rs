@@ -70,23 +70,21 @@ impl<'a> Raw<'a> {
 
 /// The string at `path` of a stored object. What comes after it is not looked at.
 pub(super) fn string_at<'a>(text: &'a [u8], path: &[&str]) -> Option<Cow<'a, str>> {
-    let mut scanner = Scanner { text, at: 0 };
-    for wanted in path {
-        scanner.expect(b'{')?;
-        while scanner.string()? != wanted.as_bytes() {
-            scanner.expect(b':')?;
-            scanner.skip_value()?;
-            scanner.expect(b',')?;
-        }
-        scanner.expect(b':')?;
-    }
-    scanner.next()?;
+    let mut scanner = Scanner::at(text, path)?;
     let start = scanner.at;
     let inner = scanner.string()?;
     if inner.contains(&b'\\') {
         return serde_json::from_slice(&text[start..scanner.at]).ok().map(Cow::Owned);
     }
     std::str::from_utf8(inner).ok().map(Cow::Borrowed)
+}
+
+/// The text of the value at `path` of a stored object. What comes after it is not looked at.
+pub(super) fn value_at<'a>(text: &'a [u8], path: &[&str]) -> Option<&'a [u8]> {
+    let mut scanner = Scanner::at(text, path)?;
+    let start = scanner.at;
+    scanner.skip_value()?;
+    Some(&text[start..scanner.at])
 }
 
 /// Walks over JSON that is known to be well-formed.
@@ -96,6 +94,22 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
+    /// One that stands where the value at `path` begins.
+    fn at(text: &'a [u8], path: &[&str]) -> Option<Self> {
+        let mut scanner = Self { text, at: 0 };
+        for wanted in path {
+            scanner.expect(b'{')?;
+            while scanner.string()? != wanted.as_bytes() {
+                scanner.expect(b':')?;
+                scanner.skip_value()?;
+                scanner.expect(b',')?;
+            }
+            scanner.expect(b':')?;
+        }
+        scanner.next()?;
+        Some(scanner)
+    }
+
     /// The next byte that is no blank.
     fn next(&mut self) -> Option<u8> {
         while self.text.get(self.at)?.is_ascii_whitespace() {
@@ -185,6 +199,8 @@ mod tests {
         for path in [&["spec", "x"][..], &["spec", "d"], &["spec"], &["a", "b", "c"], &["d"]] {
             assert_eq!(string_at(text, path), None, "{path:?}");
         }
+        assert_eq!(value_at(text, &["spec", "x"]), Some(&br#"[{"b":"no"},"}"]"#[..]));
+        assert_eq!(value_at(text, &["spec", "d"]), None);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(crate) async fn answer(call: &Call, change: Option<Change>) -> Result<Value,
         patch["metadata"] = json!({"resourceVersion": version});
     }
     let change = Change::MergePatch(Document { value: patch, duplicates: Vec::new() });
-    registry::update(&main, &change).await.map(|written| scale_of(&written.object))
+    registry::update(&main, change).await.map(|written| scale_of(&written.object))
 }
 
 fn scale_of(job: &Value) -> Value {

@@ -205,7 +205,7 @@ async fn answer(call: Call, verb: &str, headers: &HeaderMap, body: Body) -> Resu
         ("create", _) => create(&call, form, headers, body).await,
         ("update" | "patch", _) => {
             let change = change(&call, verb, headers, body).await?;
-            respond::written(&call, form, &registry::update(&call, &change).await?)
+            respond::written(&call, form, &registry::update(&call, change).await?)
         }
         ("delete", _) => {
             let options = delete_options(&call, headers, body).await?;

@@ -7,11 +7,12 @@ mod index;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use self::index::{Index, Owner, is_worth_parsing};
+use self::index::{Index, Owner, is_the_same, is_worth_parsing};
 use super::{
     ApiState,
     call::{Call, text},
@@ -119,6 +120,10 @@ impl Collector {
             self.due.extend(self.index.remove(&change.key));
             return;
         };
+        let is_known = |earlier: &Bytes| self.index.holds(&change.key) && is_the_same(&change.key, earlier, bytes);
+        if change.previous.as_ref().is_some_and(is_known) {
+            return;
+        }
         let object = if is_worth_parsing(&change.key, bytes) { watch::new_object(change).ok().flatten() } else { None };
         match object {
             Some(object) => self.due.extend(self.index.put(&change.key, object, change.revision)),
@@ -253,7 +258,7 @@ async fn delete(call: &Call, body: Value) -> Result<(), ApiError> {
 
 async fn merge(call: &Call, patch: Value) -> Result<(), ApiError> {
     let change = Change::MergePatch(Document { value: patch, duplicates: Vec::new() });
-    match registry::update(call, &change).await {
+    match registry::update(call, change).await {
         Ok(_) | Err(ApiError::NotFound(_)) => Ok(()),
         Err(error) => Err(error),
     }

@@ -183,7 +183,7 @@ async fn mark_draining(state: &Arc<ApiState>, node: &str) -> Result<(), ApiError
     let version = &stored.object["metadata"]["resourceVersion"];
     let value = json!({"metadata": {"resourceVersion": version}, "spec": {"taints": taints}});
     let change = registry::Change::MergePatch(Document { value, duplicates: Vec::new() });
-    match registry::update(&system_call(state, Rules::Node, "", node), &change).await {
+    match registry::update(&system_call(state, Rules::Node, "", node), change).await {
         // Somebody else wrote first: the next eviction looks again.
         Ok(_) | Err(ApiError::Conflict { .. } | ApiError::NotFound(_)) => Ok(()),
         Err(error) => Err(error),

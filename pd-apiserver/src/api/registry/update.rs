@@ -52,12 +52,12 @@ enum Attempt {
 }
 
 /// Changes the object that a call names; an apply creates it when it is absent.
-pub(crate) async fn update(call: &Call, change: &Change) -> Result<Written, ApiError> {
+pub(crate) async fn update(call: &Call, mut change: Change) -> Result<Written, ApiError> {
     for _ in 0..WRITE_ATTEMPTS {
         let target = &call.target;
         let live = find(&*call.state.store, target.kind, &target.namespace, &target.name)?;
-        let attempt = match (live, change) {
-            (Some(live), _) => update_live(call, &live, change).await?,
+        let attempt = match (live, &mut change) {
+            (Some(live), change) => update_live(call, &live, change).await?,
             (None, Change::Apply(document)) if target.subresource == Subresource::Main => {
                 match apply_new(call, document).await {
                     Err(ApiError::AlreadyExists(_)) => Attempt::Overtaken,
@@ -109,7 +109,7 @@ fn prepare_applied(
     Ok((warnings, causes.collect()))
 }
 
-async fn update_live(call: &Call, live: &Stored, change: &Change) -> Result<Attempt, ApiError> {
+async fn update_live(call: &Call, live: &Stored, change: &mut Change) -> Result<Attempt, ApiError> {
     let target = &call.target;
     let (mut new, mut warnings) = changed_object(call, &live.object, change)?;
     check_type(target.kind, &mut new)?;
@@ -152,9 +152,13 @@ async fn update_live(call: &Call, live: &Stored, change: &Change) -> Result<Atte
 }
 
 /// The object as the change wants it, before any rule is asked.
-fn changed_object(call: &Call, live: &Value, change: &Change) -> Result<(Value, Vec<String>), ApiError> {
+fn changed_object(call: &Call, live: &Value, change: &mut Change) -> Result<(Value, Vec<String>), ApiError> {
     let target = &call.target;
     Ok(match change {
+        // One that is for a certain version is not computed a second time.
+        Change::Replace(Document { value, .. }) if !text(&value["metadata"]["resourceVersion"]).is_empty() => {
+            (std::mem::take(value), Vec::new())
+        }
         Change::Replace(document) => (document.value.clone(), Vec::new()),
         Change::JsonPatch(operations) => (patch::json(target, live, operations)?, Vec::new()),
         Change::MergePatch(document) => (patch::merge(live, &document.value)?, Vec::new()),
