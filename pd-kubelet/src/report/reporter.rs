@@ -330,9 +330,9 @@ impl Reporter {
     }
 
     fn published(&mut self, Published { version, uploaded, took, result }: Published) {
-        self.delay = (took * REPORT_DELAY_TIMES).clamp(REPORT_DELAY, REPORT_DELAY_MAX);
         let error = match result {
             Ok(object) => {
+                self.delay = (took * REPORT_DELAY_TIMES).clamp(REPORT_DELAY, REPORT_DELAY_MAX);
                 self.acknowledged = version;
                 self.retry_at = None;
                 self.delays = delays();

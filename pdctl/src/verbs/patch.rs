@@ -52,6 +52,8 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     let [name] = target.names.as_slice() else { return Err(Error::usage("patch takes one name: KIND/NAME")) };
     let how = How { dry_run: args.dry_run, force: false };
     let full = format!("{}/{name}", target.kind.full_name());
+    // What is stored before is asked for only to say whether the patch has changed it: it may be forbidden to read.
+    let before = writes::read(&cluster, target.kind, &cluster.namespace, name).await.ok();
     let patched = match writes::patch(&cluster, target.kind, &cluster.namespace, name, &patch, args.form, how).await {
         Ok(patched) => patched,
         Err(kube::Error::Api(status)) if status.code == 404 => {
@@ -59,8 +61,14 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
         }
         Err(error) => return Err(cluster.failed(format!("cannot patch {full}"))(error)),
     };
+    let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().map(str::to_owned);
+    let note = match before.as_ref().and_then(version) {
+        _ if args.dry_run => " (server dry run)",
+        Some(before) if version(&patched) == Some(before.clone()) => " (no change)",
+        _ => "",
+    };
     match &args.output {
-        None => output::print_line(&format!("{full} patched{}", if args.dry_run { " (server dry run)" } else { "" })),
+        None => output::print_line(&format!("{full} patched{note}")),
         Some(format) => output::objects(format, vec![output::without_managed_fields(patched)], false),
     }
 }

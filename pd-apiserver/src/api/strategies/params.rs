@@ -42,8 +42,32 @@ fn causes(schema: &Value, error: &jsonschema::ValidationError<'_>) -> Vec<Cause>
         ValidationErrorKind::Enum { .. } => {
             vec![Cause::new(reasons::NOT_SUPPORTED, field, format!("Unsupported value: {error}"))]
         }
+        ValidationErrorKind::OneOfNotValid { .. } | ValidationErrorKind::AnyOf { .. } => {
+            let named = named_values(schema.pointer(&error.schema_path().to_string()));
+            let value = error.instance();
+            let message = match named.split_last() {
+                Some((last, [])) => format!("{value} is not {last}"),
+                Some((last, others)) => format!("{value} is neither {} nor {last}", others.join(", ")),
+                None => return vec![Cause::new(reasons::INVALID, field, format!("Invalid value: {error}"))],
+            };
+            vec![Cause::new(reasons::NOT_SUPPORTED, field, format!("Unsupported value: {message}"))]
+        }
         _ => vec![Cause::new(reasons::INVALID, field, format!("Invalid value: {error}"))],
     }
+}
+
+/// The alternatives of a `oneOf` or an `anyOf`, as JSON, when each is values by name: how an enum with documented variants
+/// looks. Else none.
+fn named_values(alternatives: Option<&Value>) -> Vec<String> {
+    let of_one = |one: &Value| -> Option<Vec<String>> {
+        match (one.get("const"), one.get("enum").and_then(Value::as_array)) {
+            (Some(value), _) => Some(vec![value.to_string()]),
+            (None, Some(values)) => Some(values.iter().map(Value::to_string).collect()),
+            (None, None) => None,
+        }
+    };
+    let alternatives = alternatives.and_then(Value::as_array).into_iter().flatten();
+    alternatives.map(of_one).collect::<Option<Vec<_>>>().unwrap_or_default().concat()
 }
 
 /// `/bounds/0/x` as `spec.task.params.bounds[0].x`.
@@ -84,9 +108,10 @@ mod tests {
                 "tileSize": {"type": "integer"},
                 "bounds": {"type": "array", "items": {"type": "number"}},
                 "palette": {"enum": ["fire", "ice"]},
+                "order": {"oneOf": [{"const": "rows", "description": "one by one"}, {"enum": ["tiles", "bands"]}]},
             },
         });
-        let params = json!({"tileSzie": 3, "tileSize": "x", "bounds": [1, "y"], "palette": "mud"});
+        let params = json!({"tileSzie": 3, "tileSize": "x", "bounds": [1, "y"], "palette": "mud", "order": "none"});
         let found = check(&schema, params.as_object().expect("an object"));
         let mut fields: Vec<_> = found.iter().map(|cause| cause.field.as_str()).collect();
         fields.sort_unstable();
@@ -94,12 +119,15 @@ mod tests {
             fields,
             [
                 "spec.task.params.bounds[1]",
+                "spec.task.params.order",
                 "spec.task.params.palette",
                 "spec.task.params.tileSize",
                 "spec.task.params.tileSzie",
                 "spec.task.params.width"
             ]
         );
+        let order = found.iter().find(|cause| cause.field.ends_with("order")).expect("the order");
+        assert_eq!(order.message, r#"Unsupported value: "none" is neither "rows", "tiles" nor "bands""#);
         let typo = found.iter().find(|cause| cause.field.ends_with("tileSzie")).expect("the typo");
         assert!(typo.message.contains("did you mean \"tileSize\"?"), "{}", typo.message);
         assert!(check(&schema, json!({"width": 1}).as_object().expect("an object")).is_empty());
