@@ -20,16 +20,39 @@ pub(crate) fn module(metadata: Option<&str>) -> Vec<u8> {
     module
 }
 
-/// The same, as a compiler that knows no worlds leaves it.
-pub(crate) fn plain_module(metadata: Option<&str>) -> Vec<u8> {
+/// A function's name, params and results.
+type Signature = (&'static str, &'static [ValType], &'static [ValType]);
+
+/// The functions of the contract, and one more. `verify` is the first.
+const FUNCTIONS: [Signature; 5] = {
     use ValType::{I32, I64};
-    let functions: [(&str, &[ValType], &[ValType]); 4] = [
+    [
+        ("processdistro:task/checks@1.0.0#verify", &[I32, I32, I64, I32, I32, I64], &[I32]),
         ("processdistro:task/contract@1.0.0#plan", &[I32, I32], &[I32]),
         ("processdistro:task/contract@1.0.0#run", &[I32, I32, I64], &[I32]),
         ("processdistro:task/contract@1.0.0#merge", &[I32, I32, I64], &[I32]),
         ("cabi_realloc", &[I32, I32, I32, I32], &[I32]),
-    ];
-    let mut module = encode(&[], &functions);
+    ]
+};
+
+/// The same, as a compiler that knows no worlds leaves it.
+pub(crate) fn plain_module(metadata: Option<&str>) -> Vec<u8> {
+    with_metadata(encode(&[], &FUNCTIONS[1..]), metadata)
+}
+
+/// A module that exports `verify` as well, as a compiler that knows no worlds leaves it.
+pub(crate) fn plain_verifying_module() -> Vec<u8> {
+    with_metadata(encode(&[], &FUNCTIONS), Some(METADATA))
+}
+
+/// The same with its world.
+pub(crate) fn verifying_module() -> Vec<u8> {
+    let mut module = plain_verifying_module();
+    embed_world(&mut module, WIT, "checked-task", &[]);
+    module
+}
+
+fn with_metadata(mut module: Vec<u8>, metadata: Option<&str>) -> Vec<u8> {
     if let Some(metadata) = metadata {
         append(&mut module, METADATA_SECTION, metadata.as_bytes());
     }

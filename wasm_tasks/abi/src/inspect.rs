@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 use wit_parser::{Resolve, WorldId};
 
-use crate::{CONTRACT_PREFIX, CONTRACT_VERSION, METADATA_SECTION, Metadata, WIT};
+use crate::{CHECKS_PREFIX, CONTRACT_PREFIX, CONTRACT_VERSION, METADATA_SECTION, Metadata, WIT};
 
 /// How many first bytes of something that is no WebAssembly a message shows.
 const SHOWN_BYTES: usize = 16;
@@ -24,6 +24,13 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// Interfaces it exports, in its own order.
     pub exports: Vec<String>,
+}
+
+impl Inspection {
+    /// True when it can check outputs: it exports `verify`.
+    pub fn verifies(&self) -> bool {
+        exports_checks(&self.exports)
+    }
 }
 
 /// Why bytes are not a task.
@@ -102,7 +109,7 @@ pub fn inspect_within(component: &[u8], bytes_max: u64) -> Result<Inspection, In
     let surface = Surface::read(component).map_err(invalid)?;
     check_imports(&surface.imports)?;
     let abi = contract_version(&surface.exports)?;
-    check_types(component)?;
+    check_types(component, exports_checks(&surface.exports))?;
     let metadata = surface.metadata()?;
     Ok(Inspection { metadata, abi, imports: surface.imports, exports: surface.exports })
 }
@@ -172,18 +179,37 @@ fn is_compatible(version: &str) -> bool {
     major(version) == major(CONTRACT_VERSION)
 }
 
-/// The contract's world, parsed once.
-pub(crate) static WORLD: LazyLock<(Resolve, WorldId)> = LazyLock::new(|| {
+/// True when `verify` is among the exports.
+fn exports_checks(exports: &[String]) -> bool {
+    exports.iter().any(|name| name.starts_with(CHECKS_PREFIX))
+}
+
+/// The contract's worlds, parsed once.
+pub(crate) static WORLDS: LazyLock<Worlds> = LazyLock::new(|| {
     let mut resolve = Resolve::default();
     let package = resolve.push_source("task.wit", WIT).expect("invariant: the contract's WIT parses");
-    let world = resolve.select_world(&[package], Some("task")).expect("invariant: the contract has a world `task`");
-    (resolve, world)
+    let world = |name| resolve.select_world(&[package], Some(name)).expect("invariant: the contract has this world");
+    let (task, checked_task) = (world("task"), world("checked-task"));
+    Worlds { resolve, task, checked_task }
 });
 
+/// Both worlds of the contract.
+pub(crate) struct Worlds {
+    pub(crate) resolve: Resolve,
+    task: WorldId,
+    checked_task: WorldId,
+}
+
+impl Worlds {
+    /// The world of a task that exports `verify`, or of one that does not.
+    pub(crate) fn of(&self, verifies: bool) -> WorldId {
+        if verifies { self.checked_task } else { self.task }
+    }
+}
+
 /// Compares every function of the contract, and every function it imports, type by type.
-fn check_types(component: &[u8]) -> Result<(), InspectError> {
-    let (resolve, world) = &*WORLD;
-    wit_component::targets(resolve, *world, component, true)
+fn check_types(component: &[u8], verifies: bool) -> Result<(), InspectError> {
+    wit_component::targets(&WORLDS.resolve, WORLDS.of(verifies), component, true)
         .map_err(|error| InspectError::Mismatch(error.root_cause().to_string()))
 }
 
@@ -260,6 +286,21 @@ mod tests {
         assert_eq!(inspection.metadata.inputs.len(), 1);
         assert!(inspection.imports.iter().all(|name| name.starts_with(CONTRACT_PREFIX)), "{:?}", inspection.imports);
         assert_eq!(inspection.exports, ["processdistro:task/contract@1.0.0"]);
+    }
+
+    #[test]
+    fn a_task_may_export_verify_and_has_to_export_the_right_one() {
+        let component = wrap(&fixtures::verifying_module()).expect("wraps");
+        let inspection = inspect(&component).expect("a task");
+        assert!(inspection.verifies(), "{:?}", inspection.exports);
+        let without = wrap(&fixtures::module(Some(fixtures::METADATA))).expect("wraps");
+        assert!(!inspect(&without).expect("a task").verifies());
+        let wit = crate::WIT
+            .replace("output: list<u8>, seed: u64) -> result<bool", "output: list<u8>, seed: u64) -> result<u64");
+        let mut module = fixtures::plain_verifying_module();
+        fixtures::embed_world(&mut module, &wit, "checked-task", &[]);
+        let error = inspect(&wrap(&module).expect("wraps")).expect_err("mismatch");
+        assert!(matches!(error, InspectError::Mismatch(_)), "{error}");
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub const METADATA_SECTION: &str = "processdistro:task";
 pub const WIT: &str = include_str!("../wit/task.wit");
 /// What every interface name of the contract begins with; a task may import nothing else.
 pub const CONTRACT_PREFIX: &str = "processdistro:task/";
+/// What the name of the interface begins with that a task may export beside the contract.
+pub(crate) const CHECKS_PREFIX: &str = "processdistro:task/checks@";
 
 #[cfg(test)]
 mod fixtures;

@@ -2,7 +2,7 @@
 //!
 //! In: what `cargo build --target wasm32-unknown-unknown`, or any other compiler, leaves of a task. Out: the component,
 //! with the task's metadata at its top level, where it can be read without parsing what lies below. A module that exports
-//! the contract's functions by their names needs no tool that tells its world: there is only one.
+//! the contract's functions by their names needs no tool that tells its world: its exports say which of the two it is.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use wasm_encoder::{CustomSection, Encode, Section};
 use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
-use crate::{CONTRACT_PREFIX, METADATA_SECTION, inspect::WORLD, is_component, is_core_module};
+use crate::{CHECKS_PREFIX, CONTRACT_PREFIX, METADATA_SECTION, inspect::WORLDS, is_component, is_core_module};
 
 /// Custom sections in which wit-bindgen leaves a module's world; a suffix follows the name.
 const WORLD_SECTION_PREFIX: &str = "component-type";
@@ -54,7 +54,11 @@ pub fn wrap(core_module: &[u8]) -> Result<Vec<u8>, WrapError> {
     if !sections.has_world && !sections.exports_contract {
         return Err(WrapError::NoWorld);
     }
-    let module = if sections.has_world { Cow::Borrowed(core_module) } else { Cow::Owned(with_world(core_module)?) };
+    let module = if sections.has_world {
+        Cow::Borrowed(core_module)
+    } else {
+        Cow::Owned(with_world(core_module, sections.exports_checks)?)
+    };
     let mut component = ComponentEncoder::default()
         .module(&module)
         .and_then(|encoder| encoder.validate(true).encode())
@@ -66,10 +70,9 @@ pub fn wrap(core_module: &[u8]) -> Result<Vec<u8>, WrapError> {
 }
 
 /// The module, saying that its world is the contract's.
-fn with_world(core_module: &[u8]) -> Result<Vec<u8>, WrapError> {
-    let (resolve, world) = &*WORLD;
+fn with_world(core_module: &[u8], verifies: bool) -> Result<Vec<u8>, WrapError> {
     let mut module = core_module.to_vec();
-    embed_component_metadata(&mut module, resolve, *world, StringEncoding::UTF8, false)
+    embed_component_metadata(&mut module, &WORLDS.resolve, WORLDS.of(verifies), StringEncoding::UTF8, false)
         .map_err(|error| WrapError::Encode(format!("{error:#}")))?;
     Ok(module)
 }
@@ -79,6 +82,7 @@ fn with_world(core_module: &[u8]) -> Result<Vec<u8>, WrapError> {
 struct Sections<'a> {
     has_world: bool,
     exports_contract: bool,
+    exports_checks: bool,
     metadata: Vec<&'a [u8]>,
 }
 
@@ -95,7 +99,9 @@ impl<'a> Sections<'a> {
                 }
                 Payload::ExportSection(exports) => {
                     for export in exports {
-                        sections.exports_contract |= export?.name.starts_with(CONTRACT_PREFIX);
+                        let name = export?.name;
+                        sections.exports_contract |= name.starts_with(CONTRACT_PREFIX);
+                        sections.exports_checks |= name.starts_with(CHECKS_PREFIX);
                     }
                 }
                 _ => {}
@@ -137,6 +143,12 @@ mod tests {
         let without_world = fixtures::plain_module(Some(fixtures::METADATA));
         let component = wrap(&without_world).expect("wraps");
         assert_eq!(crate::inspect(&component).expect("a task").metadata.name, "tiny");
+    }
+
+    #[test]
+    fn a_module_that_exports_verify_needs_no_world_either() {
+        let component = wrap(&fixtures::plain_verifying_module()).expect("wraps");
+        assert!(crate::inspect(&component).expect("a task").verifies());
     }
 
     #[test]
