@@ -50,8 +50,35 @@ macro_rules! export_task {
     };
 }
 
+/// Exports the `verify` of a type that implements [`Verify`](crate::Verify), beside [`export_task!`](crate::export_task).
+///
+/// In native builds nothing is exported.
+#[macro_export]
+macro_rules! export_verify {
+    ($task:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        type VerifyingTask = $task;
+
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code, reason = "exports need it")]
+        mod verify_export {
+            use $crate::bindings::checks::exports::processdistro::task::checks::{Failure, Guest};
+
+            struct Export;
+
+            impl Guest for Export {
+                fn verify(params: String, index: u64, output: Vec<u8>, seed: u64) -> Result<bool, Failure> {
+                    $crate::export::verify::<super::VerifyingTask>(&params, index, &output, seed)
+                }
+            }
+
+            $crate::bindings::checks::export_checks!(Export with_types_in $crate::bindings::checks);
+        }
+    };
+}
+
 #[cfg(target_arch = "wasm32")]
-pub use guest::{merge, plan, run};
+pub use guest::{merge, plan, run, verify};
 
 #[cfg(target_arch = "wasm32")]
 mod guest {
@@ -59,7 +86,7 @@ mod guest {
 
     use crate::bindings::exports::processdistro::task::contract as wire;
     use crate::bindings::processdistro::task::host as imports;
-    use crate::{Failure, Host, Layout, Level, Task, call};
+    use crate::{Failure, Host, Layout, Level, Task, Verify, call};
 
     pub fn plan<T: Task>(params: &str) -> Result<wire::Layout, wire::Failure> {
         log_panics();
@@ -74,6 +101,11 @@ mod guest {
     pub fn merge<T: Task>(params: &str, subtasks: u64) -> Result<(), wire::Failure> {
         log_panics();
         Ok(call::merge::<T>(params, subtasks, &Imports)?)
+    }
+
+    pub fn verify<T: Verify>(params: &str, index: u64, output: &[u8], seed: u64) -> Result<bool, wire::Failure> {
+        log_panics();
+        Ok(call::verify::<T>(params, index, output, seed, &Imports)?)
     }
 
     fn log_panics() {

@@ -110,6 +110,19 @@ pub trait Task {
     fn merge(params: &Self::Params, subtasks: u64, host: &dyn Host) -> Result<(), Failure>;
 }
 
+/// What a task can have beside these: a check of outputs that costs much less than computing them. With
+/// `task_sdk::export_verify!(TheType);` a node that is to check what another one has delivered calls it, and computes the
+/// index only where it does not attest that.
+pub trait Verify: Task {
+    /// True when `output` is what `run` answers for `index`, as surely as one could tell by computing it; false when it is
+    /// not, and whenever that cannot be said.
+    ///
+    /// `output` comes from a machine that may lie: any bytes, of any length. `seed` is random, and whoever made the output
+    /// did not know it: what is looked at must be drawn from it, or a liar keeps that part right. A check that may miss a
+    /// wrong output has to make that improbable for whichever output a liar chooses; a few places computed anew do not.
+    fn verify(params: &Self::Params, index: u64, output: &[u8], seed: u64, host: &dyn Host) -> Result<bool, Failure>;
+}
+
 /// One input that a task reads, as its metadata names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InputSpec {

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::{Failure, Host, Layout, Level, Task, call, metadata};
+use crate::{Failure, Host, Layout, Level, Task, Verify, call, metadata};
 
 /// A host that lives in memory.
 #[derive(Default)]
@@ -157,6 +157,17 @@ pub fn run_parts<T: Task>(params: &str, inputs: &[(&str, &[u8])]) -> Result<(Lay
 pub fn merge<T: Task>(params: &str, subtasks: u64, host: &MemoryHost) -> Result<Vec<u8>, Failure> {
     call::merge::<T>(params, subtasks, host)?;
     Ok(host.take_result())
+}
+
+/// Shows an output to `verify`; `host` has the job's inputs and the plan's state, as after [`run_parts`].
+pub fn verify<T: Verify>(
+    params: &str,
+    index: u64,
+    output: &[u8],
+    seed: u64,
+    host: &MemoryHost,
+) -> Result<bool, Failure> {
+    call::verify::<T>(params, index, output, seed, host)
 }
 
 /// Runs a whole job: plan, every index, merge.
