@@ -68,9 +68,13 @@ pub struct AssignmentSpec {
     #[serde(default, skip_serializing_if = "IndexSet::is_empty")]
     pub copies: IndexSet,
     /// Those of the granted indexes that another node has delivered or will: this one's outputs are compared with
-    /// that one's. They are run like all others.
+    /// that one's. They are run like all others, but for those in `check_parts`.
     #[serde(default, skip_serializing_if = "IndexSet::is_empty")]
     pub checks: IndexSet,
+    /// Where outputs of some of `checks` lie that another node has delivered: a task that can verify one is shown it, and
+    /// what it attests is this node's output as well. What is not named here is run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub check_parts: Vec<Part>,
     /// Most slots to use at once; absent: all of the node's. 0: what runs is interrupted, its results are not
     /// wanted any more. The plan and the merge call are not bound by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -336,6 +340,11 @@ impl AssignmentStatus {
 }
 
 impl AssignmentSpec {
+    /// Checks of which the delivered output is at hand.
+    pub fn checkable(&self) -> IndexSet {
+        &self.checks & &IndexSet::join(self.check_parts.iter().map(|part| &part.indexes))
+    }
+
     /// All indexes that are granted, whatever their attempt.
     pub fn granted(&self) -> IndexSet {
         IndexSet::join(self.grants.iter().map(|grant| &grant.indexes))

@@ -32,6 +32,7 @@ fn spec(grants: &[(u32, &str)]) -> AssignmentSpec {
         recalled: IndexSet::new(),
         copies: IndexSet::new(),
         checks: IndexSet::new(),
+        check_parts: vec![],
         slots: None,
         merge: None,
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
-use schemas::{Assignment, CachedResult, Digest, IndexSet, Job, JobStatus};
+use schemas::{Assignment, CachedResult, Digest, IndexSet, Job, JobStatus, assignment::Part};
 
 use crate::{
     rates::History,
@@ -311,11 +311,16 @@ impl fmt::Display for Told<'_> {
                 write!(f, " {what}=[{indexes}]")?;
             }
         }
+        let tell = |f: &mut fmt::Formatter<'_>, parts: &[Part]| {
+            parts.iter().try_for_each(|part| write!(f, " {}:[{}]", &part.segment.hex()[..6], part.indexes))
+        };
+        if !spec.check_parts.is_empty() {
+            f.write_str(" delivered in")?;
+            tell(f, &spec.check_parts)?;
+        }
         if let Some(merge) = &spec.merge {
             write!(f, " merge#{}", merge.attempt)?;
-            for part in &merge.parts {
-                write!(f, " {}:[{}]", &part.segment.hex()[..6], part.indexes)?;
-            }
+            tell(f, &merge.parts)?;
         }
         Ok(())
     }

@@ -138,7 +138,7 @@ impl Checked<'_> {
     }
 
     /// An index is checked by a job that verifies alone, beside a node that holds it as its own, by no more nodes
-    /// than may compute it, and never by one that was caught lying.
+    /// than may compute it, and never by one that was caught lying. Only of what is checked an output is shown.
     fn checks(&self, broken: &mut Vec<String>) {
         let verification = self.after.job.spec.verification.as_ref();
         let most = verification.map_or(0, |verification| verification.of() as usize);
@@ -149,6 +149,13 @@ impl Checked<'_> {
             let alone = &given - &self.done();
             if !alone.is_empty() {
                 broken.push(format!("{name}: [{alone}] is checked before anybody has delivered it"));
+            }
+            let shown = IndexSet::join(assignment.spec.check_parts.iter().map(|part| &part.indexes));
+            if !assignment.spec.checks.is_superset(&shown) {
+                broken.push(format!(
+                    "{name}: outputs of [{}] are to be looked at, not checked",
+                    &shown - &assignment.spec.checks
+                ));
             }
             agreement::climb(&mut held, &(&assignment.spec.granted() & &self.checked()));
         }

@@ -7,6 +7,7 @@
 mod action;
 mod agreement;
 mod applied;
+mod attest;
 mod backoff;
 mod cache;
 mod copies;

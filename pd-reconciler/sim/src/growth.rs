@@ -151,6 +151,7 @@ fn assignment(job: &Job, node: &NodeFacts, starts: &[u64], now: Timestamp) -> Re
         recalled: IndexSet::new(),
         copies: IndexSet::new(),
         checks: IndexSet::new(),
+        check_parts: vec![],
         slots: None,
         merge: None,
     };

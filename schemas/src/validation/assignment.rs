@@ -28,6 +28,7 @@ pub fn validate_assignment(spec: &AssignmentSpec) -> Vec<FieldError> {
         errors.push(FieldError::required(path.child("layout"), "indexes can be granted once the job is planned"));
     }
     errors.extend(validate_grants(spec, subtasks, &path.child("grants")));
+    errors.extend(validate_check_parts(spec, &path.child("checkParts")));
     errors.extend(spec.merge.iter().flat_map(|order| validate_merge(order, subtasks, &path.child("merge"))));
     errors
 }
@@ -66,6 +67,21 @@ fn validate_grants(spec: &AssignmentSpec, subtasks: Option<u64>, path: &FieldPat
     if !granted.is_superset(&spec.checks) {
         let rule = format!("[{}] is not granted", &spec.checks - &granted);
         errors.push(FieldError::invalid("spec.checks", &spec.checks, rule));
+    }
+    errors
+}
+
+fn validate_check_parts(spec: &AssignmentSpec, path: &FieldPath) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut named = IndexSet::new();
+    for (position, part) in spec.check_parts.iter().enumerate() {
+        let path = path.index(position).child("indexes");
+        if !spec.checks.is_superset(&part.indexes) {
+            let rule = format!("[{}] is not to be checked", &part.indexes - &spec.checks);
+            errors.push(FieldError::invalid(path.clone(), &part.indexes, rule));
+        }
+        errors.extend(overlap(&named, &part.indexes, &path));
+        named |= &part.indexes;
     }
     errors
 }
@@ -156,6 +172,24 @@ mod tests {
         for (grants, field) in cases {
             let errors = validate_assignment(&spec(|spec| spec["grants"] = grants));
             assert_eq!(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), [field]);
+        }
+    }
+
+    #[test]
+    fn outputs_to_check_are_named_once_and_for_checks_only() {
+        let part = |indexes: &str| json!({"segment": format!("sha256:{}", "0".repeat(64)), "indexes": indexes});
+        let checking = |parts: Value| {
+            spec(|spec| {
+                spec["checks"] = json!("2-5");
+                spec["checkParts"] = parts;
+            })
+        };
+        let good = checking(json!([part("2-3"), part("5")]));
+        assert!(validate_assignment(&good).is_empty());
+        assert_eq!(good.checkable().to_string(), "2-3,5");
+        for parts in [json!([part("2"), part("2-3")]), json!([part("3"), part("5-6")])] {
+            let errors = validate_assignment(&checking(parts));
+            assert_eq!(errors.iter().map(|e| e.field.as_str()).collect::<Vec<_>>(), ["spec.checkParts[1].indexes"]);
         }
     }
 

@@ -11,6 +11,7 @@ use schemas::{
 
 use crate::{
     action::Action,
+    attest,
     job::Work,
     names,
     nodes::{Node, State},
@@ -249,8 +250,8 @@ impl<'a> Draft<'a> {
         Some(Action::ReplaceAssignment { assignment: Box::new(assignment), withdraws })
     }
 
-    /// True when what is stored says the same. What was recalled and what is still a copy follows from reports: it is
-    /// brought up to date when something else changes.
+    /// True when what is stored says the same. What was recalled, what is still a copy and where outputs lie that are to be
+    /// checked follows from reports: it is brought up to date when something else changes.
     fn says(&self, stored: &AssignmentSpec, work: &Work<'a>) -> bool {
         let orders = &self.spec;
         let is_same = (stored.plan, stored.plan_attempt, stored.slots)
@@ -307,6 +308,7 @@ impl<'a> Draft<'a> {
             recalled: &self.recalled | &self.retained,
             copies: self.copied(),
             checks: self.checked(),
+            check_parts: attest::parts(work, self),
             slots: orders.slots,
             merge: orders.merge.as_deref().cloned(),
         })

@@ -469,6 +469,7 @@ impl WrittenAssignment {
                 recalled: self.recalled.clone(),
                 copies: self.copies.clone(),
                 checks: self.checks.clone(),
+                check_parts: vec![],
                 slots: self.slots,
                 merge: self.merge.map(|attempt| MergeOrder { parts: vec![], attempt }),
             },
