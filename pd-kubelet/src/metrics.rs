@@ -37,6 +37,12 @@ pub(crate) struct CacheLabels {
     pub result: &'static str,
 }
 
+/// What came of something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ResultLabel {
+    pub result: &'static str,
+}
+
 type FloatCounter = Counter<f64, AtomicU64>;
 
 /// Whose usage it is.
@@ -94,6 +100,8 @@ impl Drop for Share {
 pub(crate) struct Metrics {
     pub subtasks: Family<OutcomeLabel, Counter>,
     pub limits: Family<LimitLabel, Counter>,
+    /// Outputs of other nodes that tasks were shown.
+    pub checks: Family<ResultLabel, Counter>,
     pub slots: Share,
     pub slots_busy: Share,
     /// Indexes that wait for a slot.
@@ -119,6 +127,7 @@ impl Metrics {
         let mut new = Self {
             subtasks: Family::default(),
             limits: Family::default(),
+            checks: Family::default(),
             slots: Share::default(),
             slots_busy: Share::default(),
             queued: Share::default(),
@@ -138,6 +147,9 @@ impl Metrics {
         new.registry = Arc::new(daemon::registry("pd_kubelet", |registry| new.register(registry)));
         // Series that exist from the start can be compared with what comes.
         new.subtasks.get_or_create(&OutcomeLabel { outcome: "Success" }).inc_by(0);
+        for result in ["attested", "refused", "failed"] {
+            new.checks.get_or_create(&ResultLabel { result }).inc_by(0);
+        }
         for result in ["hit", "miss"] {
             new.asked_cache("artifacts", result == "hit", 0);
             new.asked_cache("modules", result == "hit", 0);
@@ -150,6 +162,7 @@ impl Metrics {
         Arc::new(Self {
             subtasks: self.subtasks.clone(),
             limits: self.limits.clone(),
+            checks: self.checks.clone(),
             slots: self.slots.another(),
             slots_busy: self.slots_busy.another(),
             queued: self.queued.another(),
@@ -177,6 +190,9 @@ impl Metrics {
     fn register(&self, r: &mut Registry) {
         r.register("subtasks", "Attempts at subtasks that ended, by outcome", self.subtasks.clone());
         r.register("limits_met", "Limits of the sandbox that calls and compilations met", self.limits.clone());
+        let checks =
+            "Outputs of other nodes that the task's verify was shown, by what it said; attested ones were not computed";
+        r.register("checks", checks, self.checks.clone());
         r.register("slots", "Subtasks that can run at once", self.slots.whole.clone());
         r.register("slots_busy", "Slots that are executing", self.slots_busy.whole.clone());
         r.register("queued_subtasks", "Subtasks that wait for a slot here", self.queued.whole.clone());
@@ -230,6 +246,7 @@ mod tests {
             r#"pd_kubelet_subtasks_total{outcome="Success"} 3"#,
             "pd_kubelet_slots_busy 0",
             "pd_kubelet_busy_seconds_total 0.5",
+            r#"pd_kubelet_checks_total{result="attested"} 0"#,
             r#"pd_kubelet_cache_requests_total{cache="modules",result="hit"} 1"#,
             r#"pd_kubelet_cpu_used_cores{by="machine"} "#,
             r#"pd_kubelet_memory_used_bytes{by="executors"} "#,

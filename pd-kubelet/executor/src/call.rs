@@ -6,11 +6,11 @@
 use std::{collections::BTreeSet, sync::Arc, sync::atomic::Ordering};
 
 use executor_protocol::{Call, Ended, Isolation, Layout, Limit, Outcome};
-use wasmtime::{Result, Store, UpdateDeadline};
+use wasmtime::{Result, Store, UpdateDeadline, component::Instance};
 
 use crate::host::bindings::{
     Task,
-    exports::processdistro::task::contract::{Failure, Guest, Layout as GuestLayout},
+    exports::processdistro::task::contract::{Failure, Layout as GuestLayout},
 };
 use crate::host::{Host, Outside, Rights};
 use crate::limits::{OutOfMemory, call_bytes_max, merge_bytes_max, output_bytes_max};
@@ -38,7 +38,8 @@ pub(crate) struct Caller<'a> {
 
 /// An instance that can be called.
 pub(crate) struct Live {
-    store: Store<Host>,
+    pub(crate) store: Store<Host>,
+    pub(crate) instance: Instance,
     task: Task,
     calls: u32,
 }
@@ -53,7 +54,8 @@ impl Caller<'_> {
     /// Calls `plan`.
     pub(crate) fn plan(&mut self) -> Call<Layout> {
         let params = &self.prepared.context.params;
-        let (call, _) = self.call(What::Plan, |guest, store| guest.call_plan(store, params));
+        let plan = |live: &mut Live| live.task.processdistro_task_contract().call_plan(&mut live.store, params);
+        let (call, _) = self.call(What::Plan, plan);
         let limit = self.output_bytes_max();
         checked(call, |layout| layout_of(layout, limit))
     }
@@ -61,7 +63,8 @@ impl Caller<'_> {
     /// Calls `run` for an index.
     pub(crate) fn run(&mut self, index: u64) -> Ended {
         let params = &self.prepared.context.params;
-        let (call, found) = self.call(What::Run(index), |guest, store| guest.call_run(store, params, index));
+        let run = |live: &mut Live| live.task.processdistro_task_contract().call_run(&mut live.store, params, index);
+        let (call, found) = self.call(What::Run(index), run);
         let limit = self.output_bytes_max();
         let call = checked(call, |output: Vec<u8>| match output.len() as u64 {
             bytes if bytes > limit => {
@@ -70,29 +73,30 @@ impl Caller<'_> {
             _ => Ok(output),
         });
         if matches!(call.outcome, Outcome::Success(_)) {
-            return Ended { index, call, found: found.into_iter().collect() };
+            return Ended { index, call, found: found.into_iter().collect(), checked: None };
         }
         *self.kept = None;
-        Ended { index, call, found: Vec::new() }
+        Ended { index, call, found: Vec::new(), checked: None }
     }
 
     /// Calls `merge`; on success its whole result has been sent.
     pub(crate) fn merge(&mut self, subtasks: u64) -> Call<()> {
         let params = &self.prepared.context.params;
         self.outside.blobs().set_parts(subtasks);
-        let (call, _) = self.call(What::Merge, |guest, store| {
-            let answer = guest.call_merge(&mut *store, params, subtasks)?;
-            store.data_mut().flush_result()?;
+        let (call, _) = self.call(What::Merge, |live| {
+            let answer = live.task.processdistro_task_contract().call_merge(&mut live.store, params, subtasks)?;
+            live.store.data_mut().flush_result()?;
             Ok(answer)
         });
         self.outside.blobs().set_parts(0);
         call
     }
 
-    fn call<T>(
+    /// Makes one call; beside its outcome, what it found.
+    pub(crate) fn call<T>(
         &mut self,
         what: What,
-        function: impl FnOnce(&Guest, &mut Store<Host>) -> Result<Result<T, Failure>>,
+        function: impl FnOnce(&mut Live) -> Result<Result<T, Failure>>,
     ) -> (Call<T>, BTreeSet<u64>) {
         let context = &self.prepared.context;
         let calls = &self.outside.calls;
@@ -100,8 +104,7 @@ impl Caller<'_> {
         let ready = self.ready(what);
         let (answer, mut live) = match ready {
             Ok(mut live) => {
-                let guest = live.task.processdistro_task_contract();
-                let answer = function(guest, &mut live.store).map_err(|error| (error, Stage::Call));
+                let answer = function(&mut live).map_err(|error| (error, Stage::Call));
                 (answer, Some(live))
             }
             Err(error) => (Err((error, Stage::Instantiate)), None),
@@ -118,7 +121,7 @@ impl Caller<'_> {
         let limits = limits_with_log(limit, &log);
         let call = Call { outcome, log: log.into_text(), wall_ns, memory_peak_bytes, limits };
         let found = live.as_mut().map(|live| std::mem::take(&mut live.store.data_mut().found)).unwrap_or_default();
-        if context.isolation == Isolation::Batch && matches!(what, What::Run(_)) {
+        if context.isolation == Isolation::Batch && what.index().is_some() {
             *self.kept = live.filter(|live| !live.is_worn(context.memory_bytes_max));
         }
         (call, found)
@@ -126,13 +129,13 @@ impl Caller<'_> {
 
     /// The instance that the last index left, or a fresh one.
     fn ready(&mut self, what: What) -> Result<Live> {
-        let Prepared { context, task, initial_bytes } = self.prepared;
+        let Prepared { context, task, indices, initial_bytes, .. } = self.prepared;
         // Asked here, since the engine sets up a memory's first contents before it asks.
         if *initial_bytes > context.memory_bytes_max {
             return Err(OutOfMemory { wanted: *initial_bytes, limit: context.memory_bytes_max }.into());
         }
         let mut live = match self.kept.take() {
-            Some(mut live) if matches!(what, What::Run(_)) => {
+            Some(mut live) if what.index().is_some() => {
                 live.store.data_mut().begin(what, self.request);
                 self.outside.calls.peak.store(live.store.data().meter.bytes(), Ordering::Relaxed);
                 live
@@ -145,15 +148,16 @@ impl Caller<'_> {
                 if self.outside.calls.are_checked() {
                     check_in_loops(&mut store);
                 }
-                let task = task.instantiate(&mut store)?;
-                Live { store, task, calls: 0 }
+                let instance = task.instance_pre().instantiate(&mut store)?;
+                let task = indices.load(&mut store, &instance)?;
+                Live { store, instance, task, calls: 0 }
             }
         };
         live.calls += 1;
         Ok(live)
     }
 
-    fn output_bytes_max(&self) -> u64 {
+    pub(crate) fn output_bytes_max(&self) -> u64 {
         output_bytes_max(&self.prepared.context)
     }
 

@@ -173,7 +173,7 @@ impl HostCalls for Host {
     }
 
     fn progress(&mut self, done: u64, total: u64) -> Result<()> {
-        let What::Run(index) = self.what else { return Ok(()) };
+        let Some(index) = self.what.index() else { return Ok(()) };
         if self.last_progress.is_none_or(|last| last.elapsed() >= PROGRESS_EVERY) {
             self.outside.outbox.send(&[Reply::Progress { index, done, total }])?;
             self.last_progress = Some(Instant::now());
@@ -187,7 +187,7 @@ impl HostCalls for Host {
 
     fn found(&mut self, target: u64) -> Result<()> {
         let breach = match self.goal {
-            _ if !matches!(self.what, What::Run(_)) => "a target can only be found in `run`".to_owned(),
+            _ if self.what.index().is_none() => "a target can only be found in `run` and `verify`".to_owned(),
             None => format!("target {target} was reported as found, but the task's plan named no goal"),
             Some(goal) if target >= goal => {
                 format!(

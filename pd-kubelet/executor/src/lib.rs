@@ -5,6 +5,7 @@
 //! the API server. One thread calls the guest; three small ones read the pipe, flush it, and watch the clock. Where a
 //! kubelet cannot have a process for each slot, one serves them all, with these four threads for each.
 
+mod attest;
 mod bench;
 mod blobs;
 mod call;

@@ -143,7 +143,7 @@ impl Session {
         // It ends after a call that ran out of time: its reply is heard like any other, that call never ends.
         start("watchdog", move || drop(calls.watch(&reporter)))?;
         let (requests, queue) = mpsc::channel();
-        let prepared = Some(Prepared::new(context, task));
+        let prepared = Some(Prepared::new(context, task)?);
         let (engines, usage) = (Arc::new(Engines::around(engine.clone())), Arc::new(Usage::open()));
         let caller = thread::Builder::new().name("calls".to_owned()).stack_size(STACK_BYTES);
         let work = move || drop(Desk { engines, outside, prepared, kept: None, usage }.work(&queue));
@@ -161,6 +161,15 @@ impl Session {
         match self.ask(Request::Run { first: index, last: index, careful: true })? {
             Reply::Ended(ended) if ended.count == 1 => Ok(ended.unpack()?.remove(0)),
             other => bail!("the executor answered a run with {other:?}"),
+        }
+    }
+
+    /// Has `verify` look at what another node is said to have delivered.
+    pub(crate) fn check(&mut self, index: u64, delivered: Vec<u8>, sources: &Shared) -> Result<Ended> {
+        lock(sources).blobs.insert(Blob::Delivered(index), Source::Bytes(delivered));
+        match self.ask(Request::Check { first: index, last: index, careful: true })? {
+            Reply::Ended(ended) if ended.count == 1 => Ok(ended.unpack()?.remove(0)),
+            other => bail!("the executor answered a check with {other:?}"),
         }
     }
 

@@ -230,7 +230,7 @@ mod tests {
     fn ended(index: u64, bytes: usize) -> Ended {
         let outcome = Outcome::Success(vec![0; bytes]);
         let call = Call { outcome, log: String::new(), wall_ns: 0, memory_peak_bytes: 0, limits: Vec::new() };
-        Ended { index, call, found: Vec::new() }
+        Ended { index, call, found: Vec::new(), checked: None }
     }
 
     fn run<const N: usize>(ended: [Ended; N]) -> Reply {

@@ -8,12 +8,12 @@ use std::{fs, io, path::Path};
 use executor_protocol::Context;
 use wasmtime::{
     Engine,
-    component::{Component, HasSelf, Linker},
+    component::{Component, ComponentExportIndex, HasSelf, Linker},
 };
 
 use crate::host::{
     Host,
-    bindings::{Task, TaskPre},
+    bindings::{Task, TaskIndices, TaskPre},
 };
 
 /// Interfaces that a task may import.
@@ -22,6 +22,8 @@ const ALLOWED: &str = "processdistro:task/";
 const PAGE_BYTES: u64 = 64 << 10;
 /// The interface that a task must export.
 const CONTRACT: &str = "processdistro:task/contract@1.0.0";
+/// The interface that it may export beside it.
+const CHECKS: &str = "processdistro:task/checks@1.0.0";
 
 /// Why a component cannot be called.
 #[derive(Debug, thiserror::Error)]
@@ -51,16 +53,24 @@ pub(crate) enum ContractError {
 pub(crate) struct Prepared {
     pub(crate) context: Context,
     pub(crate) task: TaskPre<Host>,
+    /// Where the functions of the contract are.
+    pub(crate) indices: TaskIndices,
+    /// Where `verify` is, if it is exported.
+    pub(crate) verify: Option<ComponentExportIndex>,
     /// The largest linear memory that an instance begins with.
     pub(crate) initial_bytes: u64,
 }
 
 impl Prepared {
-    pub(crate) fn new(context: Context, task: TaskPre<Host>) -> Self {
-        let required = task.instance_pre().component().resources_required();
+    pub(crate) fn new(context: Context, task: TaskPre<Host>) -> Result<Self, ContractError> {
+        let indices = TaskIndices::new(task.instance_pre()).map_err(ContractError::Shape)?;
+        let component = task.instance_pre().component();
+        let checks = component.get_export_index(None, CHECKS);
+        let verify = checks.and_then(|checks| component.get_export_index(Some(&checks), "verify"));
+        let required = component.resources_required();
         let pages = required.and_then(|required| required.max_initial_memory_size).unwrap_or(0);
         let initial_bytes = pages.saturating_mul(PAGE_BYTES);
-        Self { context, task, initial_bytes }
+        Ok(Self { context, task, indices, verify, initial_bytes })
     }
 }
 
@@ -71,7 +81,7 @@ pub(crate) fn prepare(engine: &Engine, context: Context) -> Result<Prepared, Pre
     let component = load(engine, context.compiled.as_ref());
     let component = component.map_err(|source| PrepareError::Load { path: path(), source })?;
     let task = check(engine, &component)?;
-    Ok(Prepared::new(context, task))
+    Ok(Prepared::new(context, task)?)
 }
 
 /// Maps a compiled module into memory.

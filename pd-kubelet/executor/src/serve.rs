@@ -190,6 +190,7 @@ impl Desk {
             return outbox.send(&[Reply::Broken("nothing is prepared: a call came before `Prepare`".to_owned())]);
         };
         let mut caller = Caller { prepared, outside, request: number, kept };
+        let is_check = matches!(request, Request::Check { .. });
         match request {
             Request::Plan => outbox.send(&[Reply::Planned(caller.plan()), Reply::Done]),
             Request::Merge { subtasks } => {
@@ -197,12 +198,12 @@ impl Desk {
                 outside.blobs().forget();
                 outbox.send(&[Reply::Merged(caller.merge(subtasks)), Reply::Done])
             }
-            Request::Run { first, last, careful } => {
+            Request::Run { first, last, careful } | Request::Check { first, last, careful } => {
                 for index in first..=last {
                     if outside.cancels.include(number) {
                         break;
                     }
-                    outbox.ended(caller.run(index), careful)?;
+                    outbox.ended(if is_check { caller.check(index) } else { caller.run(index) }, careful)?;
                 }
                 outbox.send(&[Reply::Done])
             }

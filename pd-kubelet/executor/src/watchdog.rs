@@ -28,7 +28,18 @@ const CPU_LOOK_EVERY: Duration = Duration::from_millis(1);
 pub(crate) enum What {
     Plan,
     Run(u64),
+    Verify(u64),
     Merge,
+}
+
+impl What {
+    /// The index that is computed or checked.
+    pub(crate) fn index(self) -> Option<u64> {
+        match self {
+            Self::Run(index) | Self::Verify(index) => Some(index),
+            Self::Plan | Self::Merge => None,
+        }
+    }
 }
 
 /// A call was ended from outside while the host worked for it.
@@ -218,7 +229,7 @@ impl Calls {
             } else if let Some(limit) = met {
                 // The lock is held from here on: a call that ends this moment waits in `end` for ever.
                 let running = state.running.take().expect("invariant: only a running call is overdue");
-                let result = outbox.send(&[self.timed_out(running, limit)]);
+                let result = outbox.send(self.timed_out(running, limit).as_slice());
                 std::mem::forget(state);
                 return result;
             }
@@ -231,15 +242,17 @@ impl Calls {
         }
     }
 
-    fn timed_out(&self, running: Running, limit: Limit) -> Reply {
-        match running.what {
+    /// Nothing of an index that was only being checked: it has no outcome yet.
+    fn timed_out(&self, running: Running, limit: Limit) -> Option<Reply> {
+        Some(match running.what {
             What::Plan => Reply::Planned(self.overdue(running, limit)),
             What::Run(index) => {
-                let ended = Ended { index, call: self.overdue(running, limit), found: Vec::new() };
+                let ended = Ended { index, call: self.overdue(running, limit), found: Vec::new(), checked: None };
                 Reply::Ended(EndedRun::from_iter([ended]))
             }
+            What::Verify(_) => return None,
             What::Merge => Reply::Merged(self.overdue(running, limit)),
-        }
+        })
     }
 
     fn overdue<T>(&self, running: Running, limit: Limit) -> Call<T> {

@@ -49,7 +49,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use crate::{Call, Ended, Limit, Outcome, decode, encode};
+    use crate::{Call, Checked, Ended, Limit, Outcome, decode, encode};
 
     #[test]
     fn every_outcome_survives_and_has_the_bytes_of_the_plain_derive() {
@@ -66,9 +66,10 @@ mod tests {
         for outcome in outcomes {
             let limits = vec![Limit::Memory, Limit::CompileMemory];
             let call = Call { outcome, log: "info a\n".to_owned(), wall_ns: 5, memory_peak_bytes: 1 << 40, limits };
-            let ended = Ended { index: 7, call: call.clone(), found: vec![3] };
+            let checked = Some(Checked::Failed(text()));
+            let ended = Ended { index: 7, call: call.clone(), found: vec![3], checked: checked.clone() };
             let frame = encode(&ended).expect("encodes");
-            assert_eq!(frame, encode(&(7_u64, call, vec![3_u64])).expect("encodes"));
+            assert_eq!(frame, encode(&(7_u64, call, vec![3_u64], checked)).expect("encodes"));
             assert_eq!(decode::<Ended>(&frame[4..]).expect("decodes"), ended);
         }
     }

@@ -14,13 +14,27 @@ pub struct Ended {
     pub call: Call<Vec<u8>>,
     /// Targets it found.
     pub found: Vec<u64>,
+    /// What the task's `verify` said of the delivered output; none where it was not called.
+    pub checked: Option<Checked>,
+}
+
+/// What the task's `verify` said of the output that another node has delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Checked {
+    /// It attested it: the output is the delivered one, and `run` was not called.
+    Attested,
+    /// It did not, so `run` was called.
+    Refused,
+    /// It could not say, for this reason, so `run` was called.
+    Failed(String),
 }
 
 impl Ended {
-    /// True when its output is all there is to say: it logged nothing, found nothing and met no limit.
+    /// True when its output is all there is to say: it logged nothing, found nothing, met no limit and was not checked.
     fn is_plain(&self) -> bool {
         let Call { outcome, log, limits, .. } = &self.call;
-        matches!(outcome, Outcome::Success(_)) && log.is_empty() && limits.is_empty() && self.found.is_empty()
+        let is_silent = log.is_empty() && limits.is_empty() && self.found.is_empty() && self.checked.is_none();
+        matches!(outcome, Outcome::Success(_)) && is_silent
     }
 }
 
@@ -123,7 +137,7 @@ impl EndedRun {
                 rest = after;
                 let outcome = Outcome::Success(output.to_vec());
                 let call = Call { outcome, log: String::new(), wall_ns, memory_peak_bytes, limits: Vec::new() };
-                Ended { index, call, found: Vec::new() }
+                Ended { index, call, found: Vec::new(), checked: None }
             })
         });
         Ok(unpacked.collect())
@@ -147,7 +161,7 @@ mod tests {
     fn ended(index: u64, outcome: Outcome<Vec<u8>>, log: &str) -> Ended {
         let limits = if log.is_empty() { vec![] } else { vec![Limit::Log] };
         let call = Call { outcome, log: log.to_owned(), wall_ns: 2, memory_peak_bytes: 1 + index, limits };
-        Ended { index, call, found: vec![] }
+        Ended { index, call, found: vec![], checked: None }
     }
 
     fn sample() -> Vec<Ended> {

@@ -8,7 +8,7 @@
 //! ```text
 //! Prepare(call context) ──────────────▶
 //!                      ◀────────────── Prepared | Broken | Refused
-//! Plan | Run{first..=last} | Merge ───▶
+//! Plan | Run{first..=last} | Check{first..=last} | Merge ▶
 //!                      ◀────────────── Read*      (answered by Data, in order)
 //!                      ◀────────────── Ended*     (consecutive indexes, packed), Progress*
 //!                      ◀────────────── Done       (the request is through; the next may come)
@@ -16,8 +16,9 @@
 //! ```
 //!
 //! An executor runs one request at a time. A time limit kills it: it flushes what has ended, reports
-//! `TimedOut` for the index that ran, and exits; the kubelet starts another. It may ask for several `Read`s
-//! before it waits for the first answer. After `Cancel` the indexes of a `Run` that had not begun are left
+//! `TimedOut` for the index that ran, and exits; the kubelet starts another. Of an index that it was only checking it
+//! says nothing then: that one is computed by the next. It may ask for several `Read`s
+//! before it waits for the first answer. After `Cancel` the indexes of a `Run` or `Check` that had not begun are left
 //! out: `Done` follows the last one that had. A request that cannot be carried out (a call before any
 //! `Prepare`) is answered by `Broken` alone. When its standard input ends, it exits at once.
 //!
@@ -29,7 +30,7 @@ mod ended;
 mod frame;
 mod parcel;
 
-pub use ended::{Ended, EndedRun, InvalidRun};
+pub use ended::{Checked, Ended, EndedRun, InvalidRun};
 pub use frame::{FRAME_BYTES_MAX, FrameError, decode, encode, read, write};
 pub use parcel::{PARCEL_BYTES_MAX, Parcel};
 
@@ -63,6 +64,16 @@ pub enum Request {
         /// Last index, included.
         last: u64,
         /// Report every index as soon as it has ended, so that a crash can be blamed on the right one.
+        careful: bool,
+    },
+    /// As `Run`, but another node has delivered outputs of these indexes, as `Blob::Delivered`: where the task exports
+    /// `verify` and that attests one, it is the output, and `run` is not called.
+    Check {
+        /// First index.
+        first: u64,
+        /// Last index, included.
+        last: u64,
+        /// As in `Run`.
         careful: bool,
     },
     /// Call `merge`.
@@ -184,6 +195,8 @@ pub enum Blob {
     State,
     /// The output of an index; in `merge` only.
     Part(u64),
+    /// The output of an index that another node has delivered; in `Check` only, and no guest can name it.
+    Delivered(u64),
 }
 
 /// From an executor to the kubelet.

@@ -86,8 +86,9 @@ impl Agent {
             }
             None => {
                 let slots = work.object.spec.slots.map_or(slots, |cap| slots.min(u64::from(cap)));
-                let Some(Stretch { attempt, first, last }) = work.next_run(slots) else { return false };
-                (Order::Run { job, first, last }, Doing::Run { attempt, next: first, last, ended: 0 })
+                let Some((Stretch { attempt, first, last }, is_check)) = work.next_run(slots) else { return false };
+                let delivered = is_check.then(|| work.delivered(&self.means.setting.cache));
+                (Order::Run { job, first, last, delivered }, Doing::Run { attempt, next: first, last, ended: 0 })
             }
         };
         let busy = Busy { uid, doing, started_at: Timestamp::now(), progress: None, interrupted: false };

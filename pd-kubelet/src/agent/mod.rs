@@ -185,8 +185,7 @@ impl Agent {
             // The job's limits changed under way: what starts from now on is held to the new ones.
             work.setup = SetupState::Missing;
         }
-        work.object = object;
-        work.touched = Instant::now();
+        work.set(object);
         work.setup.forgive();
         self.sync(&uid);
         if was_shrunk && let Some(work) = self.works.get(&uid) {

@@ -12,7 +12,7 @@ use super::{
     work::SetupState,
 };
 use crate::{
-    metrics::OutcomeLabel,
+    metrics::{OutcomeLabel, ResultLabel},
     report::Message,
     slots::{Batch, End, Event, EventKind, Failed},
     sync::{Stage, Stretch},
@@ -146,6 +146,11 @@ impl Agent {
 fn count(metrics: &crate::metrics::Metrics, batch: &Batch) {
     if !batch.outputs.is_empty() {
         metrics.subtasks.get_or_create(&OutcomeLabel { outcome: "Success" }).inc_by(batch.outputs.count());
+    }
+    let checks =
+        [("attested", batch.checks.attested), ("refused", batch.checks.refused), ("failed", batch.checks.failed)];
+    for (result, count) in checks.into_iter().filter(|(_, count)| *count > 0) {
+        metrics.checks.get_or_create(&ResultLabel { result }).inc_by(count);
     }
     for failed in &batch.failures {
         metrics.subtasks.get_or_create(&OutcomeLabel { outcome: name(failed.outcome) }).inc();

@@ -3,17 +3,17 @@
 use std::{io, sync::Arc};
 
 use executor_protocol::{Context, Isolation};
-use futures::{StreamExt as _, TryStreamExt as _, future, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, future, stream};
 use schemas::{
     AssignmentSpec, Digest,
-    assignment::{CallFailure, FailureOutcome, MergeOrder},
+    assignment::{CallFailure, FailureOutcome, MergeOrder, Part},
     limits::{LOG_BYTES_MAX, MESSAGE_BYTES_MAX, OUTPUT_BYTES_MAX},
 };
 
 use crate::{
     cache::{Cache, ModuleError, Modules},
     client::ArtifactError,
-    slots::{Job, OpenBlob, Parts, cut},
+    slots::{Delivered, Job, OpenBlob, Parts, cut},
 };
 
 /// Parts fetched at once.
@@ -75,17 +75,37 @@ fn milliseconds(limit: schemas::Duration) -> u64 {
 
 /// Fetches and opens the segments that a merge reads.
 pub(super) async fn parts(cache: &Arc<Cache>, order: &MergeOrder) -> Result<Parts, SetupError> {
-    let fetch = |part: schemas::assignment::Part| async move {
-        let digest = part.segment;
-        let what = || format!("the segment with the indexes {}", cut(part.indexes.to_string(), 200));
-        let path = cache.get(digest).await.map_err(|source| SetupError::Blob { what: what(), digest, source })?;
-        // Opened at once: the cache may evict it when the next ones arrive.
-        let mut one = Parts::default();
-        one.add(&path, &part.indexes).map_err(|source| SetupError::Open { what: what(), digest, source })?;
-        Ok(one)
-    };
-    let fetched = stream::iter(order.parts.clone()).map(fetch).buffer_unordered(FETCHES_MAX);
+    let fetched = stream::iter(order.parts.clone()).map(|part| fetch(cache, part)).buffer_unordered(FETCHES_MAX);
     fetched.try_fold(Parts::default(), |all, one| future::ok(all.with(one))).await
+}
+
+/// The same of the segments whose outputs are to be checked, once somebody waits for it. What cannot be had is left out.
+pub(super) fn delivered(cache: &Arc<Cache>, parts: &[Part]) -> Delivered {
+    let (cache, parts) = (Arc::clone(cache), parts.to_vec());
+    let fetched = async move {
+        let fetched = stream::iter(parts).map(|part| fetch(&cache, part)).buffer_unordered(FETCHES_MAX);
+        let all = fetched.fold(Parts::default(), |all, one| {
+            future::ready(match one {
+                Ok(one) => all.with(one),
+                Err(error) => {
+                    tracing::warn!(error = crate::chain(&error), "outputs that were to be checked are computed");
+                    all
+                }
+            })
+        });
+        Arc::new(all.await)
+    };
+    fetched.boxed().shared()
+}
+
+async fn fetch(cache: &Arc<Cache>, part: Part) -> Result<Parts, SetupError> {
+    let digest = part.segment;
+    let what = || format!("the segment with the indexes {}", cut(part.indexes.to_string(), 200));
+    let path = cache.get(digest).await.map_err(|source| SetupError::Blob { what: what(), digest, source })?;
+    // Opened at once: the cache may evict it when the next ones arrive.
+    let mut one = Parts::default();
+    one.add(&path, &part.indexes).map_err(|source| SetupError::Open { what: what(), digest, source })?;
+    Ok(one)
 }
 
 async fn open(cache: &Arc<Cache>, what: String, digest: Digest) -> Result<OpenBlob, SetupError> {

@@ -5,12 +5,16 @@ use std::{
     sync::Arc,
 };
 
-use schemas::{Assignment, IndexSet, assignment::CallFailure};
+use schemas::{
+    Assignment, IndexSet,
+    assignment::{CallFailure, Part},
+};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use crate::{
+    cache::Cache,
     report::{Ledger, Message},
-    slots::{Batch, Job, Parts, ResultFile},
+    slots::{Batch, Delivered, Job, Parts, ResultFile},
     sync::{Candidate, Have, Pace, Setup, Stage, Stretch},
 };
 
@@ -90,6 +94,10 @@ pub(super) enum Call {
 /// One Assignment.
 pub(super) struct Work {
     pub object: Box<Assignment>,
+    /// Of the object's spec: checks of which the delivered output is at hand.
+    checkable: IndexSet,
+    /// Where these are, once one of them was to run, and what they were named by.
+    delivered: Option<(Vec<Part>, Delivered)>,
     pub completed: IndexSet,
     pub failed: BTreeMap<u32, IndexSet>,
     pub queue: VecDeque<Stretch>,
@@ -114,6 +122,8 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn new(object: Box<Assignment>, ledger: &Ledger, messages: mpsc::UnboundedSender<Message>) -> Self {
         Self {
+            checkable: object.spec.checkable(),
+            delivered: None,
             object,
             completed: ledger.completed(),
             failed: ledger.failed(),
@@ -130,6 +140,26 @@ impl Work {
             served: 0,
             touched: Instant::now(),
             messages,
+        }
+    }
+
+    /// The object has changed.
+    pub(super) fn set(&mut self, object: Box<Assignment>) {
+        self.checkable = object.spec.checkable();
+        self.object = object;
+        self.touched = Instant::now();
+    }
+
+    /// The outputs that are to be checked, which are fetched when somebody waits for them.
+    pub(super) fn delivered(&mut self, cache: &Arc<Cache>) -> Delivered {
+        let parts = &self.object.spec.check_parts;
+        match &self.delivered {
+            Some((known, delivered)) if known == parts => delivered.clone(),
+            _ => {
+                let delivered = super::setup::delivered(cache, parts);
+                self.delivered = Some((parts.clone(), delivered.clone()));
+                delivered
+            }
         }
     }
 
@@ -173,18 +203,19 @@ impl Work {
         }
     }
 
-    /// Takes the next run out of the queue.
-    pub(super) fn next_run(&mut self, slots: u64) -> Option<Stretch> {
+    /// Takes the next run out of the queue, and tells whether delivered outputs of it are to be checked: of all or of none.
+    pub(super) fn next_run(&mut self, slots: u64) -> Option<(Stretch, bool)> {
         let length = self.pace.run_length(self.queued, slots);
         let front = self.queue.front_mut()?;
-        let run = Stretch { last: front.last.min(front.first + length - 1), ..*front };
+        let (is_check, last) = alike(&self.checkable, front.first, front.last.min(front.first + length - 1));
+        let run = Stretch { last, ..*front };
         if run.last == front.last {
             self.queue.pop_front();
         } else {
             front.first = run.last + 1;
         }
         self.queued -= run.count();
-        Some(run)
+        Some((run, is_check))
     }
 
     /// Counts a batch in and passes it on.
@@ -217,6 +248,16 @@ impl Work {
     }
 }
 
+/// Whether `first` is in the set, and up to where, but no further than `last`, that is so.
+fn alike(set: &IndexSet, first: u64, last: u64) -> (bool, u64) {
+    let within = set & &std::iter::once(first..=last).collect();
+    match within.ranges().next() {
+        Some(range) if *range.start() == first => (true, *range.end()),
+        Some(range) => (false, range.start() - 1),
+        None => (false, last),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,11 +270,27 @@ mod tests {
         work.queue = [Stretch { attempt: 2, first: 5, last: 6 }, Stretch { attempt: 1, first: 10, last: 90 }].into();
         work.queued = 83;
         work.pace.measured(100, 0.05);
-        let runs: Vec<_> = std::iter::from_fn(|| work.next_run(2)).map(|r| (r.attempt, r.first, r.last)).collect();
+        let runs: Vec<_> = std::iter::from_fn(|| work.next_run(2)).map(|(r, _)| (r.attempt, r.first, r.last)).collect();
         assert_eq!(runs[0], (2, 5, 6));
         assert_eq!(runs[1], (1, 10, 50), "half of what is left, for there are two slots");
         assert_eq!(runs.last().map(|run| run.2), Some(90));
         assert!(runs[1..].windows(2).all(|pair| pair[0].2 + 1 == pair[1].1), "nothing is left out");
         assert_eq!(work.queued, 0);
+    }
+
+    #[test]
+    fn a_run_is_checked_as_a_whole_or_not_at_all() {
+        let (messages, _inbox) = mpsc::unbounded_channel();
+        let mut spec = crate::slots::tests::spec();
+        spec.checks = "3-5,9,20".parse().expect("a set");
+        let indexes = "4-5,9".parse().expect("a set");
+        spec.check_parts = vec![Part { segment: schemas::Digest::of(b"segment"), indexes }];
+        let mut work = Work::new(Box::new(Assignment::new("a", spec)), &Ledger::new("n".into()), messages);
+        work.queue = [Stretch { attempt: 1, first: 3, last: 9 }, Stretch { attempt: 1, first: 20, last: 20 }].into();
+        work.queued = 8;
+        work.pace.measured(1000, 0.05);
+        let runs: Vec<_> =
+            std::iter::from_fn(|| work.next_run(1)).map(|(r, is_check)| (r.first, r.last, is_check)).collect();
+        assert_eq!(runs, [(3, 3, false), (4, 5, true), (6, 8, false), (9, 9, true), (20, 20, false)]);
     }
 }

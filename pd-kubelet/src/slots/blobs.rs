@@ -44,7 +44,7 @@ pub(crate) struct Job {
     pub state: Option<OpenBlob>,
 }
 
-/// The outputs that a merge reads.
+/// The outputs that a merge or a check reads.
 #[derive(Debug, Default)]
 pub(crate) struct Parts {
     segments: Vec<(OpenBlob, Directory)>,
@@ -115,7 +115,7 @@ pub(super) fn read(
     let found = match blob {
         Blob::Input(name) => job.inputs.get(name).map(|input| (input, 0..input.size)),
         Blob::State => job.state.as_ref().map(|state| (state, 0..state.size)),
-        Blob::Part(index) => parts.and_then(|parts| parts.find(*index)),
+        Blob::Part(index) | Blob::Delivered(index) => parts.and_then(|parts| parts.find(*index)),
     };
     let Some((file, range)) = found else { return Ok(None) };
     let size = range.end - range.start;

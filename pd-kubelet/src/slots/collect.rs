@@ -1,7 +1,7 @@
 //! From executors' outcomes to batches: what ended, sorted by what happens with it next. Built in the slots'
 //! own tasks, so that whoever gathers the batches does work per batch and none per index.
 
-use executor_protocol::{Call, Ended, EndedRun, Outcome};
+use executor_protocol::{Call, Checked, Ended, EndedRun, Outcome};
 use schemas::assignment::{CallFailure, FailureOutcome};
 use schemas::limits::{LOG_BYTES_MAX, MESSAGE_BYTES_MAX};
 use schemas::segment::Entries;
@@ -21,6 +21,16 @@ pub(crate) struct Batch {
     pub bytes: u64,
     /// The highest index in it.
     pub last: u64,
+    /// Outputs of other nodes that the task was shown.
+    pub checks: Checks,
+}
+
+/// What a task said of the outputs that it was shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checks {
+    pub attested: u64,
+    pub refused: u64,
+    pub failed: u64,
 }
 
 /// One index that failed.
@@ -68,8 +78,18 @@ impl Batch {
         Self { failures, last: index, ..Self::default() }
     }
 
-    fn add_notable(&mut self, Ended { index, call, found }: Ended) {
+    fn add_notable(&mut self, Ended { index, call, found, checked }: Ended) {
         self.found.extend(found);
+        match checked {
+            None => {}
+            Some(Checked::Attested) => self.checks.attested += 1,
+            Some(Checked::Refused) => self.checks.refused += 1,
+            Some(Checked::Failed(why)) => {
+                self.checks.failed += 1;
+                let why = cut(why, MESSAGE_BYTES_MAX);
+                tracing::warn!(index, why, "the task's `verify` failed; the index was computed");
+            }
+        }
         self.bytes += call.log.len() as u64;
         match split(call.outcome) {
             Ok(output) => {
@@ -130,7 +150,13 @@ mod tests {
     fn outputs_stay_packed_and_everything_else_is_sorted() {
         let ended = |index, outcome, log: &str| {
             let call = Call { outcome, log: log.to_owned(), wall_ns: 1, memory_peak_bytes: 1, limits: vec![] };
-            Ended { index, call, found: if index == 6 { vec![2] } else { vec![] } }
+            let checked = match index {
+                4 => Some(Checked::Attested),
+                5 => Some(Checked::Refused),
+                6 => Some(Checked::Failed("why".into())),
+                _ => None,
+            };
+            Ended { index, call, found: if index == 6 { vec![2] } else { vec![] }, checked }
         };
         let run = [
             ended(3, Outcome::Success(vec![1]), ""),
@@ -144,8 +170,9 @@ mod tests {
         assert_eq!((batch.ended(), batch.last, batch.bytes), (4, 6, 3 + 7 + 8));
         assert_eq!((batch.logs, batch.found), (vec![(4, "info: a".to_owned())], vec![2]));
         assert_eq!((batch.failures[0].outcome, batch.failures[0].log.as_str()), (FailureOutcome::Trap, "error: b"));
-        let plain = Batch::of((3..6).map(|index| ended(index, Outcome::Success(vec![9]), "")).collect());
-        assert_eq!(plain.outputs, Entries::of_run(3, vec![(3, 1)], vec![9; 3]));
-        assert_eq!((plain.ended(), plain.last, plain.bytes), (3, 5, 3));
+        assert_eq!(batch.checks, Checks { attested: 1, refused: 1, failed: 1 });
+        let plain = Batch::of((7..10).map(|index| ended(index, Outcome::Success(vec![9]), "")).collect());
+        assert_eq!(plain.outputs, Entries::of_run(7, vec![(3, 1)], vec![9; 3]));
+        assert_eq!((plain.ended(), plain.last, plain.bytes), (3, 9, 3));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use executor_protocol::{Blob, Call, Ended, EndedRun, Layout, Outcome, Reply, Request};
+use executor_protocol::{Blob, Call, Checked, Ended, EndedRun, Layout, Outcome, Reply, Request};
 
 use super::{
     Spawner,
@@ -32,6 +32,8 @@ pub(crate) enum Act {
 pub(crate) struct Log {
     pub starts: AtomicU32,
     pub prepares: AtomicU32,
+    /// Indexes that were computed, whatever came of it.
+    pub runs: AtomicU32,
 }
 
 /// How many ended indexes a batch holds.
@@ -62,7 +64,8 @@ impl Fake {
                     self.log.prepares.fetch_add(1, Ordering::SeqCst);
                     self.pipe.say(&Reply::Prepared).await?;
                 }
-                Request::Run { first, last, careful } => self.run(first..=last, careful, &script).await?,
+                Request::Run { first, last, careful } => self.run(first..=last, careful, false, &script).await?,
+                Request::Check { first, last, careful } => self.run(first..=last, careful, true, &script).await?,
                 Request::Plan => {
                     let layout = Layout { subtasks: 7, media_type: "a/b".into(), goal: None, state: vec![1] };
                     self.pipe.say(&Reply::Planned(call(Outcome::Success(layout)))).await?;
@@ -86,10 +89,18 @@ impl Fake {
         &mut self,
         indexes: std::ops::RangeInclusive<u64>,
         careful: bool,
+        is_check: bool,
         script: &impl Fn(u64) -> Act,
     ) -> Option<()> {
         let mut ended = EndedRun::default();
         for index in indexes {
+            let checked = if is_check { self.check(index).await? } else { None };
+            if let Some((delivered, Checked::Attested)) = checked {
+                let call = call(Outcome::Success(delivered));
+                ended.push(Ended { index, call, found: vec![], checked: Some(Checked::Attested) });
+                continue;
+            }
+            self.log.runs.fetch_add(1, Ordering::SeqCst);
             let outcome = match script(index) {
                 Act::Succeed => Outcome::Success(index.to_string().into_bytes()),
                 Act::Fail => Outcome::Trap("boom".into()),
@@ -102,7 +113,8 @@ impl Fake {
                 }
             };
             let is_last = matches!(outcome, Outcome::TimedOut(_));
-            ended.push(Ended { index, call: call(outcome), found: vec![] });
+            let checked = checked.map(|(_, said)| said);
+            ended.push(Ended { index, call: call(outcome), found: vec![], checked });
             if careful || is_last || ended.count == BATCH {
                 self.pipe.say(&Reply::Ended(std::mem::take(&mut ended))).await?;
             }
@@ -112,6 +124,20 @@ impl Fake {
         }
         self.pipe.say(&Reply::Ended(ended)).await?;
         self.pipe.say(&Reply::Done).await
+    }
+}
+
+impl Fake {
+    /// What it is shown, and what it says of it: `right` is attested, under `deadly` it dies.
+    async fn check(&mut self, index: u64) -> Option<Option<(Vec<u8>, Checked)>> {
+        self.pipe.say(&Reply::Read { blob: Blob::Delivered(index), offset: 0, length: 100 }).await?;
+        let Request::Data(data) = self.pipe.hear().await? else { return None };
+        Some(match data.map(|data| data.bytes) {
+            Some(bytes) if bytes == b"deadly" => return None,
+            Some(bytes) if bytes == b"right" => Some((bytes, Checked::Attested)),
+            Some(bytes) => Some((bytes, Checked::Refused)),
+            None => None,
+        })
     }
 }
 

@@ -86,7 +86,10 @@ impl Hollow {
                     self.pipe.say(&Reply::Planned(call(answer))).await?;
                     self.pipe.say(&Reply::Done).await?;
                 }
-                Request::Run { first, last, careful } => self.run(first..=last, careful).await?,
+                // It pretends a check like any other index: its outputs cost nothing to compute.
+                Request::Run { first, last, careful } | Request::Check { first, last, careful } => {
+                    self.run(first..=last, careful).await?;
+                }
                 Request::Merge { subtasks } => {
                     let merged = match self.params.clone() {
                         Ok(params) => self.merge(&params, subtasks).await?,
@@ -118,7 +121,7 @@ impl Hollow {
             let ended = (next..=until).map(|index| {
                 let answer = params.as_ref().map(|_| self.output(index, output_bytes)).map_err(Clone::clone);
                 let wall_ns = u64::try_from(pace.as_nanos()).unwrap_or(u64::MAX);
-                Ended { index, call: Call { wall_ns, ..call(answer) }, found: vec![] }
+                Ended { index, call: Call { wall_ns, ..call(answer) }, found: vec![], checked: None }
             });
             self.pipe.say(&Reply::Ended(ended.collect())).await?;
             next = until + 1;

@@ -6,12 +6,14 @@
 //! no attempts and no API server.
 
 mod blobs;
+mod checks;
 mod collect;
 mod executor;
 mod hollow;
 mod mode;
 mod process;
 mod shared;
+mod sinks;
 mod slot;
 mod walls;
 mod within;
@@ -22,6 +24,7 @@ use schemas::{Digest, assignment::CallFailure};
 use tokio::sync::mpsc;
 
 pub(crate) use blobs::{Job, OpenBlob, Parts};
+pub(crate) use checks::Delivered;
 use collect::call_failure;
 pub(crate) use collect::{Batch, Failed, cut};
 pub(crate) use executor::{Executor, Spawner, process_spawner};
@@ -34,8 +37,8 @@ pub(crate) use walls::missing_walls;
 
 /// What a slot is asked to do. It does one thing at a time, but for `Cancel`.
 pub(crate) enum Order {
-    /// Run these indexes in turn.
-    Run { job: Arc<Job>, first: u64, last: u64 },
+    /// Run these indexes in turn; where `delivered` has outputs of them, have the task verify these first.
+    Run { job: Arc<Job>, first: u64, last: u64, delivered: Option<Delivered> },
     /// Run the plan call.
     Plan { job: Arc<Job> },
     /// Run the merge call; its result goes into a new file in the folder.

@@ -2,14 +2,13 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use executor_protocol::{Blob, Isolation, Layout, Reply, Request};
+use executor_protocol::{Blob, Isolation, Reply, Request};
 use schemas::assignment::{CallFailure, FailureOutcome};
-use schemas::limits::ARTIFACT_BYTES_MAX;
-use sha2::{Digest as _, Sha256};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Batch, End, Event, EventKind, Events, Executor, Job, Order, Parts, ResultFile, Spawner, blobs, call_failure,
+    Batch, Delivered, End, Event, EventKind, Events, Executor, Job, Order, Parts, Spawner, blobs,
+    sinks::{MergeSink, PlanSink, RunSink, Sink},
 };
 
 /// What an executor gets beyond its own time limit before it is killed for it.
@@ -29,7 +28,7 @@ const RESPAWN_DELAY: Duration = Duration::from_millis(200);
 pub(crate) struct Slot {
     number: usize,
     spawner: Spawner,
-    orders: mpsc::UnboundedReceiver<Order>,
+    pub(super) orders: mpsc::UnboundedReceiver<Order>,
     events: Events,
     executor: Option<Executor>,
     /// The job that the executor has loaded.
@@ -48,11 +47,6 @@ enum CallEnd {
     Broken(String),
 }
 
-/// What takes the replies of a call; answers true when an index has ended.
-trait Sink: Send {
-    fn take(&mut self, reply: Reply) -> Result<bool, String>;
-}
-
 impl Slot {
     pub(crate) fn new(number: usize, spawner: Spawner, orders: mpsc::UnboundedReceiver<Order>, events: Events) -> Self {
         Self { number, spawner, orders, events, executor: None, prepared: None }
@@ -63,7 +57,7 @@ impl Slot {
         while let Some(order) = self.idle().await {
             let started = Instant::now();
             let end = match order {
-                Order::Run { job, first, last } => self.run(&job, first, last).await,
+                Order::Run { job, first, last, delivered } => self.run(&job, first, last, delivered).await,
                 Order::Plan { job } => self.plan(&job).await,
                 Order::Merge { job, parts, subtasks, folder } => self.merge(&job, &parts, subtasks, &folder).await,
                 // What it was meant for has ended meanwhile.
@@ -106,8 +100,12 @@ impl Slot {
     }
 
     /// Runs the indexes. When an executor dies and does not say why, what has no outcome is run again one
-    /// index at a time, until the guilty one is found.
-    async fn run(&mut self, job: &Arc<Job>, first: u64, last: u64) -> End {
+    /// index at a time, until the guilty one is found. Where outputs were being checked that may be theirs: no more are.
+    async fn run(&mut self, job: &Arc<Job>, first: u64, last: u64, delivered: Option<Delivered>) -> End {
+        let mut shown = match self.fetched(delivered).await {
+            Ok(shown) => shown,
+            Err(end) => return end,
+        };
         let mut next = first;
         let mut careful = false;
         while next <= last {
@@ -118,14 +116,21 @@ impl Slot {
             let before = next;
             let events = self.events.clone();
             let mut sink = RunSink { slot: self.number, events: &events, next: &mut next, until, excused: false };
-            let request = Request::Run { first: before, last: until, careful };
-            let end = self.call(job, None, request, &mut sink).await;
+            let request = match shown {
+                Some(_) => Request::Check { first: before, last: until, careful },
+                None => Request::Run { first: before, last: until, careful },
+            };
+            let end = self.call(job, shown.as_ref(), request, &mut sink).await;
             let excused = sink.excused;
             match end {
                 CallEnd::Done if next > until => {}
                 CallEnd::Cancelled => return End::Cancelled,
                 CallEnd::Broken(text) => return End::SetupFailed(text),
                 CallEnd::Died(_) | CallEnd::Walled | CallEnd::Done if excused || next > last => {}
+                _ if shown.take().is_some() => {
+                    tracing::warn!(slot = self.number, index = next, "an executor ended while it checked an output");
+                    self.discard();
+                }
                 guilty if careful && next <= until => {
                     self.send(EventKind::Batch(blame(next, guilty)));
                     next += 1;
@@ -251,7 +256,9 @@ impl Slot {
         request: Request,
         sink: &mut dyn Sink,
     ) -> CallEnd {
-        let limit = Duration::from_millis(job.context.call_ms_max) + WALL_GRACE;
+        // An index that is checked first may take two calls.
+        let calls = if matches!(request, Request::Check { .. }) { 2 } else { 1 };
+        let limit = Duration::from_millis(job.context.call_ms_max).saturating_mul(calls) + WALL_GRACE;
         let Some(executor) = &mut self.executor else { return CallEnd::Died("there is none".to_owned()) };
         if executor.send(&request).await.is_err() {
             return CallEnd::Died(self.lose().await);
@@ -323,7 +330,15 @@ impl Slot {
             let read = move || blobs::read(&job, parts.as_deref(), &blob, offset, length);
             tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
         };
-        let data = read.map_err(|error| format!("{blob:?} cannot be read on this node: {error}"))?;
+        let data = match (read, &blob) {
+            (Ok(data), _) => data,
+            // What cannot be looked at is computed.
+            (Err(error), Blob::Delivered(index)) => {
+                tracing::warn!(index, %error, "an output that is to be checked cannot be read on this node");
+                None
+            }
+            (Err(error), _) => return Err(format!("{blob:?} cannot be read on this node: {error}")),
+        };
         if let Some(executor) = &mut self.executor {
             // A failed write means that it is dead, which the next read notices.
             let _ = executor.send(&Request::Data(data)).await;
@@ -378,105 +393,6 @@ fn timed_out() -> CallFailure {
 fn executor_lost(how: &str) -> CallFailure {
     let message = format!("the executor process ended under it twice, the second time alone with it: {how}");
     CallFailure { outcome: FailureOutcome::ExecutorLost, message, log: String::new() }
-}
-
-/// Forwards outcomes and keeps count.
-struct RunSink<'a> {
-    slot: usize,
-    events: &'a Events,
-    next: &'a mut u64,
-    /// The last index that it was asked for.
-    until: u64,
-    /// The last index that ended took the executor with it, and the executor said so.
-    excused: bool,
-}
-
-impl Sink for RunSink<'_> {
-    fn take(&mut self, reply: Reply) -> Result<bool, String> {
-        let kind = match reply {
-            Reply::Ended(ended) if ended.is_empty() => return Ok(false),
-            Reply::Ended(ended) => {
-                ended.check().map_err(|error| error.to_string())?;
-                if ended.first != *self.next || ended.next() - 1 > self.until {
-                    return Err(format!("it reported {} indexes from {} on out of turn", ended.count, ended.first));
-                }
-                *self.next = ended.next();
-                let batch = Batch::of(ended);
-                self.excused = batch
-                    .failures
-                    .last()
-                    .is_some_and(|failed| failed.index == batch.last && failed.outcome == FailureOutcome::Timeout);
-                EventKind::Batch(batch)
-            }
-            Reply::Progress { index, done, total } => EventKind::Progress { index, done, total },
-            _ => return Err("it spoke out of turn".to_owned()),
-        };
-        let ended = matches!(kind, EventKind::Batch(_));
-        let _ = self.events.send(Event { slot: self.slot, kind });
-        Ok(ended)
-    }
-}
-
-#[derive(Default)]
-struct PlanSink(Option<Result<Layout, CallFailure>>);
-
-impl Sink for PlanSink {
-    fn take(&mut self, reply: Reply) -> Result<bool, String> {
-        match reply {
-            Reply::Planned(call) => self.0 = Some(call_failure(call)),
-            Reply::Progress { .. } => {}
-            _ => return Err("it spoke out of turn".to_owned()),
-        }
-        Ok(false)
-    }
-}
-
-/// Writes a result while hashing it.
-struct MergeSink {
-    file: std::io::BufWriter<tempfile::NamedTempFile>,
-    hash: Sha256,
-    size: u64,
-    answer: Option<Result<(), CallFailure>>,
-}
-
-impl MergeSink {
-    fn new(folder: &Path) -> std::io::Result<Self> {
-        let file = std::io::BufWriter::with_capacity(256 << 10, tempfile::NamedTempFile::new_in(folder)?);
-        Ok(Self { file, hash: Sha256::new(), size: 0, answer: None })
-    }
-
-    fn finish(self) -> std::io::Result<ResultFile> {
-        let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        let digest = schemas::Digest::from_bytes(self.hash.finalize().into());
-        Ok(ResultFile { path: file.into_temp_path(), digest, size: self.size })
-    }
-}
-
-impl Sink for MergeSink {
-    fn take(&mut self, reply: Reply) -> Result<bool, String> {
-        match reply {
-            Reply::ResultBytes(bytes) => {
-                self.size += bytes.len() as u64;
-                if self.size > ARTIFACT_BYTES_MAX {
-                    let message = format!("the result is larger than the limit of {ARTIFACT_BYTES_MAX} bytes");
-                    let failure = CallFailure { outcome: FailureOutcome::InvalidOutput, message, log: String::new() };
-                    self.answer = Some(Err(failure));
-                    return Err("its result is too large".to_owned());
-                }
-                self.hash.update(&bytes);
-                std::io::Write::write_all(&mut self.file, &bytes).map_err(|error| {
-                    let message = format!("the result cannot be written on this node: {error}");
-                    let failure = CallFailure { outcome: FailureOutcome::SetupFailed, message, log: String::new() };
-                    self.answer = Some(Err(failure));
-                    "its result cannot be written".to_owned()
-                })?;
-            }
-            Reply::Merged(call) => self.answer = Some(call_failure(call)),
-            Reply::Progress { .. } => {}
-            _ => return Err("it spoke out of turn".to_owned()),
-        }
-        Ok(false)
-    }
 }
 
 /// True when an executor that was prepared for `prepared` can go on with `job`. It keeps blocks of what it has read,

@@ -5,6 +5,7 @@ use std::{
 };
 
 use executor_protocol::Context;
+use futures::FutureExt as _;
 use schemas::{
     AssignmentSpec, ByteSize, Digest, IndexSet,
     assignment::{FailureOutcome, JobRef, Work},
@@ -13,6 +14,7 @@ use schemas::{
 use tokio::sync::mpsc;
 
 use super::{
+    collect::Checks,
     fake::{Act, Log, spawner},
     *,
 };
@@ -59,6 +61,7 @@ pub(crate) fn spec() -> AssignmentSpec {
         recalled: IndexSet::new(),
         copies: IndexSet::new(),
         checks: IndexSet::new(),
+        check_parts: vec![],
         slots: None,
         merge: None,
     }
@@ -77,6 +80,7 @@ struct Ran {
     succeeded: IndexSet,
     failed: BTreeMap<u64, FailureOutcome>,
     outputs: BTreeMap<u64, Vec<u8>>,
+    checks: Checks,
 }
 
 impl Rig {
@@ -90,7 +94,7 @@ impl Rig {
     }
 
     fn order(&self, first: u64, last: u64) {
-        let order = Order::Run { job: Arc::clone(&self.job), first, last };
+        let order = Order::Run { job: Arc::clone(&self.job), first, last, delivered: None };
         assert!(self.orders.send(order).is_ok(), "the slot serves");
     }
 
@@ -99,6 +103,9 @@ impl Rig {
             let event = tokio::time::timeout(DEADLINE, self.events.recv()).await.expect("in time").expect("an event");
             match event.kind {
                 EventKind::Batch(batch) => {
+                    ran.checks.attested += batch.checks.attested;
+                    ran.checks.refused += batch.checks.refused;
+                    ran.checks.failed += batch.checks.failed;
                     for range in batch.outputs.ranges() {
                         for index in range {
                             assert!(ran.succeeded.insert(index), "{index} ended twice");
@@ -186,6 +193,57 @@ async fn a_cancelled_run_ends_soon_and_the_slot_goes_on() {
         assert_eq!(rig.run(1, 3).await.succeeded.to_string(), "1-3");
         assert_eq!(rig.starts(), starts);
     }
+}
+
+/// What another node is said to have delivered of 0 to 5.
+fn delivered() -> Delivered {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let outputs = [(0, "right"), (1, "wrong"), (2, "right"), (3, "deadly"), (4, "right"), (5, "right")];
+    std::fs::write(file.path(), segment::encode(&outputs)).expect("writes");
+    let mut parts = Parts::default();
+    parts.add(file.path(), &IndexSet::first(6)).expect("opens");
+    let parts = Arc::new(parts);
+    async move { parts }.boxed().shared()
+}
+
+#[tokio::test]
+async fn an_output_that_is_attested_is_taken_over_and_any_other_is_computed() {
+    let mut rig = Rig::new(|_, _| Act::Succeed);
+    let order = Order::Run { job: Arc::clone(&rig.job), first: 0, last: 2, delivered: Some(delivered()) };
+    rig.orders.send(order).expect("serves");
+    let mut ran = Ran::default();
+    assert!(matches!(rig.end(&mut ran).await, End::Run));
+    assert_eq!(ran.outputs, BTreeMap::from([(0, b"right".to_vec()), (1, b"1".to_vec()), (2, b"right".to_vec())]));
+    assert_eq!((rig.log.runs.load(Ordering::SeqCst), rig.starts()), (1, 1));
+    assert_eq!(ran.checks, Checks { attested: 2, refused: 1, failed: 0 });
+}
+
+#[tokio::test]
+async fn a_check_that_kills_its_executor_costs_no_index() {
+    let mut rig = Rig::new(|_, _| Act::Succeed);
+    let order = Order::Run { job: Arc::clone(&rig.job), first: 2, last: 6, delivered: Some(delivered()) };
+    rig.orders.send(order).expect("serves");
+    let mut ran = Ran::default();
+    assert!(matches!(rig.end(&mut ran).await, End::Run));
+    assert!(ran.failed.is_empty(), "{:?}", ran.failed);
+    let computed: Vec<&[u8]> = ran.outputs.values().map(Vec::as_slice).collect();
+    assert_eq!(computed[1..], [b"3", b"4", b"5", b"6"], "what comes after it is not checked any more");
+    assert_eq!(rig.starts(), 2);
+}
+
+#[tokio::test]
+async fn outputs_that_do_not_come_are_not_waited_for() {
+    let mut rig = Rig::new(|_, _| Act::Succeed);
+    let never: Delivered = std::future::pending().boxed().shared();
+    let order = Order::Run { job: Arc::clone(&rig.job), first: 0, last: 1, delivered: Some(never.clone()) };
+    rig.orders.send(order).expect("serves");
+    let mut ran = Ran::default();
+    assert!(matches!(rig.end(&mut ran).await, End::Run));
+    assert_eq!(ran.succeeded.to_string(), "0-1");
+    let order = Order::Run { job: Arc::clone(&rig.job), first: 0, last: 1, delivered: Some(never) };
+    rig.orders.send(order).expect("serves");
+    rig.orders.send(Order::Cancel).expect("serves");
+    assert!(matches!(rig.end(&mut Ran::default()).await, End::Cancelled));
 }
 
 #[tokio::test]

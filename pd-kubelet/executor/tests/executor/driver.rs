@@ -30,12 +30,24 @@ pub(crate) fn guest() -> Vec<u8> {
     component(include_str!("guest.wat"))
 }
 
-/// The component of a core module of the contract's world.
+/// The same where it can check outputs, as text.
+pub(crate) fn verifying_text() -> String {
+    let guest = include_str!("guest.wat").trim_end().strip_suffix(')').expect("a module");
+    format!("{guest}{})", include_str!("verify.wat"))
+}
+
+/// The same as a component.
+pub(crate) fn verifying_guest() -> Vec<u8> {
+    component(&verifying_text())
+}
+
+/// The component of a core module of one of the contract's worlds.
 pub(crate) fn component(module: &str) -> Vec<u8> {
+    let world = if module.contains("#verify") { "checked-task" } else { "task" };
     let mut module = wat::parse_str(module).expect("the guest parses");
     let mut resolve = wit_parser::Resolve::default();
     let package = resolve.push_source("task.wit", WIT).expect("the contract parses");
-    let world = resolve.select_world(&[package], Some("task")).expect("the world is there");
+    let world = resolve.select_world(&[package], Some(world)).expect("the world is there");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).expect("embeds");
     ComponentEncoder::default().validate(true).module(&module).expect("is a module").encode().expect("encodes")
 }

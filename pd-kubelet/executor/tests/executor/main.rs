@@ -8,3 +8,4 @@ mod hostile;
 mod process;
 mod replay;
 mod shared;
+mod verify;

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::driver::guest;
+use crate::driver::{component, guest, verifying_text};
 
 struct Desk {
     folder: tempfile::TempDir,
@@ -112,19 +112,43 @@ fn a_check_stops_at_the_first_wrong_thing_and_says_what_it_is() {
     assert!(code == Some(2) && String::from_utf8_lossy(&output.stderr).contains("nowhere.wasm"), "{output:?}");
 }
 
-#[test]
-fn a_task_with_metadata_passes_every_check() {
-    let desk = Desk::new();
+/// A component with metadata.
+fn described(mut component: Vec<u8>) -> Vec<u8> {
     let metadata = r#"{"name":"guest","version":"1.0.0","description":"Of the tests.",
         "paramsSchema":{"type":"object","properties":{"n":{"type":"integer"}},"additionalProperties":false},
         "inputs":[{"name":"data","description":"Ten digits.","required":true}]}"#;
-    let mut bytes = guest();
     let name = "processdistro:task";
     let length = 1 + name.len() + metadata.len();
     assert!(length < 1 << 14, "two bytes of length");
-    bytes.extend([0, (length & 0x7f) as u8 | 0x80, (length >> 7) as u8, name.len() as u8]);
-    bytes.extend(name.bytes().chain(metadata.bytes()));
-    fs::write(desk.path("task.wasm"), bytes).expect("writes");
+    component.extend([0, (length & 0x7f) as u8 | 0x80, (length >> 7) as u8, name.len() as u8]);
+    component.extend(name.bytes().chain(metadata.bytes()));
+    component
+}
+
+#[test]
+fn a_task_that_can_check_outputs_is_shown_right_and_wrong_ones() {
+    let desk = Desk::new();
+    let compares = "(i64.eq (i64.load (local.get $out)) (local.get $index))";
+    assert!(verifying_text().contains(compares));
+    for (says, line) in [
+        (compares, "ok   verify: attests what `run` answers for index 0, and no other"),
+        ("(i32.const 0)", "skip verify: it does not attest the output of index 0"),
+        ("(i32.const 1)", "FAIL verify: it attests the output of index 0 with every bit inverted"),
+        ("(unreachable)", "FAIL verify: with the output of index 0: Trap: "),
+    ] {
+        let text = verifying_text().replace(compares, says);
+        fs::write(desk.path("task.wasm"), described(component(&text))).expect("writes");
+        let (code, said, output) = desk.run(&["check", "task.wasm", "--input", "data=data"]);
+        assert_eq!(code, Some(i32::from(line.starts_with("FAIL"))), "{said} {output:?}");
+        assert!(said.contains("ok   contract: 1.0.0, with `verify`\n"), "{said}");
+        assert!(said.contains(line), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_task_with_metadata_passes_every_check() {
+    let desk = Desk::new();
+    fs::write(desk.path("task.wasm"), described(guest())).expect("writes");
     let (code, said, output) = desk.run(&["check", "task.wasm"]);
     assert_eq!(code, Some(0), "{said} {output:?}");
     assert!(said.contains("skip plan: give its input: --input data=FILE"), "{said}");
