@@ -8,6 +8,9 @@
 //! does not depend on `tileSize`, on the machine, on which node did what, or on whether the node's own kernel was used. f32
 //! elements are widened first (their products are then exact) and the sum is rounded once, at the end. A sum that is not a
 //! number is numpy's `nan`.
+//!
+//! A tile that another node has delivered is verified in less time than it is computed in, see [`verify`]; one that is smaller
+//! than 64 × 64, or has an element that is not finite, is computed.
 
 pub mod generate;
 mod kernel;
@@ -16,13 +19,14 @@ mod params;
 mod problem;
 mod source;
 mod sums;
+mod verify;
 
 pub use kernel::Product;
 pub use npy::{Dtype, Header, Order};
 pub use params::Params;
 pub use problem::Problem;
 
-use task_sdk::{Failure, Host, InputSpec, Layout, Task};
+use task_sdk::{Failure, Host, InputSpec, Layout, Task, Verify};
 
 use crate::source::Source;
 use crate::sums::Sums;
@@ -75,7 +79,14 @@ impl Task for MatrixMul {
     }
 }
 
+impl Verify for MatrixMul {
+    fn verify(_params: &Params, index: u64, output: &[u8], seed: u64, host: &dyn Host) -> Result<bool, Failure> {
+        verify::verify(index, output, seed, host)
+    }
+}
+
 task_sdk::export_task!(MatrixMul);
+task_sdk::export_verify!(MatrixMul);
 
 /// How much of k is read at a time: 6 MiB of each factor as f64, so that a subtask's memory has a bound whatever the
 /// matrices' sizes are. With the largest tile before and after it has grown that is 28 MiB, which an executor keeps

@@ -3,8 +3,9 @@
 //! In: a batch and the targets; in `merge` the batches' finds. Out: lines `target<TAB>candidate`, for each target the first
 //! candidate that matches it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use task_sdk::kernels::Messages;
 use task_sdk::{Failure, Host};
 
 use crate::bcrypt::Bcrypt;
@@ -72,6 +73,70 @@ fn sha_finds(params: &Params, targets: &Targets, batch: &Batch) -> Finds {
     finds
 }
 
+/// True when the output has a line for each target, and each is the one that `run` answers: its candidate is the first of
+/// the batch that matches. Where a target has no line nobody can tell without all hashes that it has none.
+///
+/// The candidate that is claimed is hashed. That no earlier one matches needs no hash: two that match one target are alike
+/// (for SHA the same), or a collision of the hash function was found.
+pub(crate) fn verify(params: &Params, index: u64, output: &[u8], host: &dyn Host) -> Result<bool, Failure> {
+    let targets = Targets::from_state(params, host)?;
+    let lines: Vec<&[u8]> = output.split_inclusive(|byte| *byte == b'\n').collect();
+    if lines.len() as u64 != targets.len() {
+        return Ok(false);
+    }
+    let mut claims = Vec::new();
+    for (number, line) in lines.into_iter().enumerate() {
+        let claim = line.strip_prefix(&targets.text(number)[..]).and_then(|rest| rest.strip_prefix(b"\t"));
+        let Some(candidate) = claim.and_then(|rest| rest.strip_suffix(b"\n")) else { return Ok(false) };
+        claims.push(candidate);
+    }
+    let batch = Batch::read(index, &host.state(), &host.required_input("candidates")?)?;
+    if !are_first(params, &batch, &claims) || !match_targets(params, &targets, &claims)? {
+        return Ok(false);
+    }
+    (0..targets.len()).for_each(|number| host.found(number));
+    Ok(true)
+}
+
+/// True when each claimed candidate is in the batch, and none that is before it is alike.
+fn are_first(params: &Params, batch: &Batch, claims: &[&[u8]]) -> bool {
+    if params.algorithm == Algorithm::Bcrypt {
+        let candidates = batch.candidates();
+        let first = |claim: &[u8]| candidates.iter().find(|candidate| Bcrypt::are_alike(candidate, claim)).copied();
+        return claims.iter().all(|claim| first(claim) == Some(*claim));
+    }
+    let candidates: BTreeSet<&[u8]> = batch.messages().iter().collect();
+    claims.iter().all(|claim| candidates.contains(claim))
+}
+
+/// True when each claimed candidate has the hash of its target.
+fn match_targets(params: &Params, targets: &Targets, claims: &[&[u8]]) -> Result<bool, Failure> {
+    if params.algorithm == Algorithm::Bcrypt {
+        for (text, claim) in targets.iter().zip(claims) {
+            let target = Bcrypt::parse(text).ok_or_else(not_a_hash)?;
+            if Bcrypt::hash(target.cost, target.salt, claim).hash != target.hash {
+                return Ok(false);
+            }
+        }
+        return Ok(true);
+    }
+    let ends = claims.iter().scan(0, |end, claim| {
+        *end += claim.len() as u32;
+        Some(*end)
+    });
+    let (bytes, ends) = (claims.concat(), ends.collect::<Vec<u32>>());
+    let mut wanted = targets.iter();
+    let mut all = true;
+    digests(params.algorithm, &params.salt, Messages { bytes: &bytes, ends: &ends, gap: 0 }, |_, digest| {
+        all &= wanted.next() == Some(digest);
+    });
+    Ok(all)
+}
+
+fn not_a_hash() -> Failure {
+    Failure::permanent("the plan's state holds no bcrypt hash")
+}
+
 /// Digests to look for. Nearly all that are looked up are not there, and for these a look at one bit is enough.
 struct Wanted<'t> {
     /// With their numbers, ascending.
@@ -111,7 +176,7 @@ impl<'t> Wanted<'t> {
 fn bcrypt_finds(targets: &Targets, batch: &Batch, host: &dyn Host) -> Result<Finds, Failure> {
     let mut by_salt = BySalt::new();
     for (text, number) in targets.iter().zip(0..) {
-        let target = Bcrypt::parse(text).ok_or_else(|| Failure::permanent("the plan's state holds no bcrypt hash"))?;
+        let target = Bcrypt::parse(text).ok_or_else(not_a_hash)?;
         by_salt.entry((target.cost, target.salt)).or_default().push((target.hash, number));
     }
     let candidates = batch.candidates();

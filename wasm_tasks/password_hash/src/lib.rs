@@ -20,6 +20,11 @@
 //! bytes of SHA-256 over `"processdistro password-hash"`, `seed` and the candidate's number (both u64, little-endian).
 //! That makes a job's result reproducible; it is no substitute for random salts where the hashes are to be stored.
 //!
+//! # Verifying
+//! A find is proved by one hash, but nothing short of all hashes shows that none was left out. So `verify` attests an output
+//! of mode audit that has a line for every target, since there nothing is left to leave out; and none of any other. That is
+//! the batch with the find in a job that has one target. In mode hash an output is verified by nothing less than computing it.
+//!
 //! # Limits of bcrypt
 //! bcrypt hashes the candidate and a terminating NUL, and of these at most 72 bytes: what lies beyond does not count. A
 //! NUL within a candidate is hashed like any other byte, as today's libraries do (Python's bcrypt 4 and later, Go's
@@ -36,7 +41,7 @@ pub use crate::bcrypt::Bcrypt;
 pub use params::{Algorithm, Mode, Params};
 
 use candidates::{Batch, Plan};
-use task_sdk::{Failure, Host, InputSpec, Layout, Task};
+use task_sdk::{Failure, Host, InputSpec, Layout, Task, Verify};
 
 /// The task. See the crate's page.
 pub struct PasswordHash;
@@ -82,7 +87,17 @@ impl Task for PasswordHash {
     }
 }
 
+impl Verify for PasswordHash {
+    fn verify(params: &Params, index: u64, output: &[u8], _seed: u64, host: &dyn Host) -> Result<bool, Failure> {
+        match params.mode {
+            Mode::Hash => Ok(false),
+            Mode::Audit => audit::verify(params, index, output, host),
+        }
+    }
+}
+
 task_sdk::export_task!(PasswordHash);
+task_sdk::export_verify!(PasswordHash);
 
 fn hash(params: &Params, batch: &Batch, host: &dyn Host) -> Result<Vec<u8>, Failure> {
     if params.algorithm != Algorithm::Bcrypt {

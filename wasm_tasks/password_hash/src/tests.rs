@@ -1,8 +1,9 @@
 //! Whole jobs.
 
+use proptest::prelude::*;
 use sha2::{Digest, Sha256, Sha512};
 use task_sdk::Failure;
-use task_sdk::testing::{merge, run_parts, run_whole, with_kernels};
+use task_sdk::testing::{MemoryHost, merge, run_parts, run_whole, verify, with_kernels};
 
 use super::{Bcrypt, PasswordHash};
 
@@ -144,5 +145,81 @@ fn wrong_jobs_are_refused_for_good() {
             panic!("{params}")
         };
         assert!(text.contains(message), "{params}: {text}");
+    }
+}
+
+/// The outputs of a job and a host that has what it was planned with.
+fn outputs(params: &str, candidates: &[u8], targets: &[u8]) -> (Vec<Vec<u8>>, MemoryHost) {
+    let (layout, host) =
+        run_parts::<PasswordHash>(params, &[("candidates", candidates), ("targets", targets)]).expect("runs");
+    let part = |index| task_sdk::Host::read_part(&host, index, 0, u32::MAX);
+    ((0..layout.subtasks).map(part).collect(), host)
+}
+
+#[test]
+fn only_an_output_with_every_target_is_attested() {
+    let params = r#"{"mode": "audit", "batchSize": 3, "salt": "s"}"#;
+    let digest = |text: &[u8]| hex::encode(Sha256::new().chain_update("s").chain_update(text).finalize());
+    let attests = |index, output: &[u8], host: &MemoryHost| {
+        verify::<PasswordHash>(params, index, output, 0, host).expect("answers")
+    };
+    // Both targets lie in the second batch.
+    let targets = [digest(b"last"), digest(b"hunter2")].join("\n");
+    let (outputs_of_both, host) = outputs(params, CANDIDATES, targets.as_bytes());
+    assert!(attests(1, &outputs_of_both[1], &host));
+    assert!(!attests(0, &outputs_of_both[0], &host), "one of two: the other may have been left out");
+    assert!(!attests(0, &outputs_of_both[1], &host), "`last` is no candidate of the first batch");
+    let (outputs_of_one, host) = outputs(params, CANDIDATES, digest(b"\xff\x00\xfe").as_bytes());
+    assert!(attests(1, &outputs_of_one[1], &host));
+    assert_eq!(host.found_targets(), [0]);
+    assert!(!attests(0, &outputs_of_one[0], &host), "nothing is what a liar says, too");
+}
+
+#[test]
+fn of_bcrypt_the_first_of_those_that_are_alike_is_attested() {
+    let params = r#"{"mode": "audit", "algorithm": "bcrypt", "batchSize": 4}"#;
+    let target = Bcrypt::hash(4, [7; 16], b"abc").to_string();
+    // Repeated with its NUL it is the same key.
+    let candidates = b"x\nabc\x00abc\nabc\ny";
+    let (outputs, host) = outputs(params, candidates, target.as_bytes());
+    assert_eq!(outputs[0], [target.as_bytes(), b"\tabc\x00abc\n"].concat());
+    let attests = |output: &[u8]| verify::<PasswordHash>(params, 0, output, 0, &host).expect("answers");
+    assert!(attests(&outputs[0]));
+    assert!(!attests(&[target.as_bytes(), b"\tabc\n"].concat()), "it matches, but is not the first that does");
+    assert!(!attests(&[target.as_bytes(), b"\ty\n"].concat()));
+}
+
+#[test]
+fn hashes_are_not_attested() {
+    let (layout, host) = run_parts::<PasswordHash>("{}", &[("candidates", CANDIDATES)]).expect("runs");
+    let output = task_sdk::Host::read_part(&host, 0, 0, u32::MAX);
+    assert_eq!((layout.subtasks, verify::<PasswordHash>("{}", 0, &output, 0, &host)), (1, Ok(false)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_run_does_not_answer_is_not_attested(
+        words in prop::collection::vec("[ab]{0,3}", 1..12), picked: prop::sample::Index, batch in 1_u32..5,
+        at: prop::sample::Index, change in 1_u8..=255, sha512: bool,
+    ) {
+        let algorithm = if sha512 { "sha512" } else { "sha256" };
+        let params = format!(r#"{{"mode": "audit", "batchSize": {batch}, "algorithm": "{algorithm}"}}"#);
+        let candidates = words.join("\n") + "\n";
+        let word = picked.get(&words);
+        let target = if sha512 { hex::encode(Sha512::digest(word)) } else { hex::encode(Sha256::digest(word)) };
+        let (outputs, host) = outputs(&params, candidates.as_bytes(), target.as_bytes());
+        for (index, output) in outputs.iter().enumerate() {
+            let attests = |output: &[u8]| verify::<PasswordHash>(&params, index as u64, output, 0, &host).expect("answers");
+            prop_assert_eq!(attests(output), !output.is_empty());
+            let mut wrong = output.clone();
+            match wrong.len() {
+                0 => wrong.push(change),
+                length => wrong[at.index(length)] ^= change,
+            }
+            prop_assert!(!attests(&wrong), "{:?}", wrong);
+            prop_assert!(!attests(&[&output[..], &output[..]].concat()));
+        }
     }
 }

@@ -49,6 +49,11 @@ impl Bcrypt {
         hashes.chain(rest).enumerate().for_each(|(at, hash)| each(at, hash));
     }
 
+    /// True when both passwords have the same hash under any salt: they are the same as far as they count.
+    pub(crate) fn are_alike(a: &[u8], b: &[u8]) -> bool {
+        key(a) == key(b)
+    }
+
     /// Reads modular crypt format: `$2a$`, `$2b$` or `$2y$`, which differ only in the bugs of long gone libraries.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text: &[u8; TEXT_BYTES] = text.try_into().ok()?;
