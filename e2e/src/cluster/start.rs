@@ -18,6 +18,16 @@ const API_SERVER_TIME: Duration = Duration::from_secs(15);
 /// From a kubelet's start to its Node being ready.
 const NODE_TIME: Duration = Duration::from_secs(20);
 
+/// What is special about a node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Honest,
+    /// Its slots share one executor process.
+    Shared,
+    /// Its outputs are wrong.
+    Lying,
+}
+
 /// A TCP port of 127.0.0.1 that nobody listens on now.
 pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("finding a free port")?;
@@ -31,7 +41,7 @@ impl Cluster {
         self.add_reconciler(&[])?;
         self.push_builtin_tasks()?;
         for _ in 0..shape.nodes {
-            self.start_new_node(shape.slots, false).await?;
+            self.start_new_node(shape.slots, Kind::Honest).await?;
         }
         for position in 0..self.state.nodes.len() {
             self.wait_until_ready(position).await?;
@@ -41,16 +51,21 @@ impl Cluster {
 
     /// Adds one node and waits until it is ready; answers its name.
     pub async fn add_node(&mut self, slots: u32) -> Result<String> {
-        self.add(slots, false).await
+        self.add(slots, Kind::Honest).await
     }
 
     /// The same of a node whose slots share one executor process.
     pub async fn add_shared_node(&mut self, slots: u32) -> Result<String> {
-        self.add(slots, true).await
+        self.add(slots, Kind::Shared).await
     }
 
-    async fn add(&mut self, slots: u32, shared: bool) -> Result<String> {
-        self.start_new_node(slots, shared).await?;
+    /// The same of a node that lies: every output of it is wrong in one bit.
+    pub async fn add_lying_node(&mut self, slots: u32) -> Result<String> {
+        self.add(slots, Kind::Lying).await
+    }
+
+    async fn add(&mut self, slots: u32, kind: Kind) -> Result<String> {
+        self.start_new_node(slots, kind).await?;
         let position = self.state.nodes.len() - 1;
         self.wait_until_ready(position).await?;
         Ok(self.state.nodes[position].name.clone())
@@ -81,7 +96,7 @@ impl Cluster {
         Ok(())
     }
 
-    async fn start_new_node(&mut self, slots: u32, shared: bool) -> Result<()> {
+    async fn start_new_node(&mut self, slots: u32, kind: Kind) -> Result<()> {
         let name = format!("node-{}", self.state.nodes.len());
         let folder = self.folder.join(&name);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -89,7 +104,8 @@ impl Cluster {
         fs::write(&token_file, join_token(&self.client().await?).await?)
             .with_context(|| format!("writing {}", token_file.display()))?;
         let metrics_port = free_port()?;
-        self.state.nodes.push(Node { name, slots, metrics_port, kubelet: None, paused: false, shared });
+        let (shared, lies) = (kind == Kind::Shared, kind == Kind::Lying);
+        self.state.nodes.push(Node { name, slots, metrics_port, kubelet: None, paused: false, shared, lies });
         self.start_kubelet(self.state.nodes.len() - 1)
     }
 
@@ -106,6 +122,9 @@ impl Cluster {
             .args(["--executor-mode", if node.shared { "shared" } else { "process" }])
             .arg("--metrics-listen")
             .arg(format!("127.0.0.1:{}", node.metrics_port));
+        if node.lies {
+            command.arg("--executor").arg(self.binaries.program("pd-liar"));
+        }
         let process = Process::start(&mut command, &self.log(&node.name))?;
         let node = &mut self.state.nodes[position];
         node.kubelet = Some(process);

@@ -59,6 +59,9 @@ pub struct Node {
     /// True when its slots share one executor process.
     #[serde(default)]
     pub shared: bool,
+    /// True when every output of it is wrong.
+    #[serde(default)]
+    pub lies: bool,
 }
 
 impl State {
