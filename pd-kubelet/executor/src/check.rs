@@ -4,7 +4,7 @@
 //! plan is called behind the same walls as on a node; and, of a task that exports `verify`, index 0 for that to look at.
 //! Nothing else runs.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -165,17 +165,22 @@ impl Dry<'_> {
         }
         lock(self.sources).blobs.insert(Blob::State, Source::Bytes(layout.state.clone()));
         let mut session = self.session(layout.goal)?;
-        let Outcome::Success(output) = session.run(0)?.call.outcome else {
+        let ran = session.run(0)?.call;
+        let Outcome::Success(output) = ran.outcome else {
             return Ok(Found::Skipped("index 0 does not succeed with these params: try others".to_owned()));
         };
-        let says = session.check(0, output.clone(), self.sources)?.checked;
+        let shown = session.check(0, output.clone(), self.sources)?;
         for (what, corrupted) in corruptions(&output) {
             if session.check(0, corrupted, self.sources)?.checked == Some(Checked::Attested) {
                 return Ok(Found::Bad(format!("it attests the output of index 0 {what}, which `run` does not answer")));
             }
         }
-        Ok(match says {
-            Some(Checked::Attested) => Found::Good("attests what `run` answers for index 0, and no other".to_owned()),
+        Ok(match shown.checked {
+            Some(Checked::Attested) => Found::Good(format!(
+                "attests what `run` answers for index 0 and no other, in {:.1?}; `run` took {:.1?}",
+                Duration::from_nanos(shown.call.wall_ns),
+                Duration::from_nanos(ran.wall_ns)
+            )),
             Some(Checked::Refused) => {
                 Found::Skipped("it does not attest the output of index 0: a node that checks it computes it".to_owned())
             }

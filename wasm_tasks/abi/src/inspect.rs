@@ -295,8 +295,8 @@ mod tests {
         assert!(inspection.verifies(), "{:?}", inspection.exports);
         let without = wrap(&fixtures::module(Some(fixtures::METADATA))).expect("wraps");
         assert!(!inspect(&without).expect("a task").verifies());
-        let wit = crate::WIT
-            .replace("output: list<u8>, seed: u64) -> result<bool", "output: list<u8>, seed: u64) -> result<u64");
+        let wit =
+            WIT.replace("output: list<u8>, seed: u64) -> result<bool", "output: list<u8>, seed: u64) -> result<u64");
         let mut module = fixtures::plain_verifying_module();
         fixtures::embed_world(&mut module, &wit, "checked-task", &[]);
         let error = inspect(&wrap(&module).expect("wraps")).expect_err("mismatch");

@@ -131,7 +131,7 @@ fn a_task_that_can_check_outputs_is_shown_right_and_wrong_ones() {
     let compares = "(i64.eq (i64.load (local.get $out)) (local.get $index))";
     assert!(verifying_text().contains(compares));
     for (says, line) in [
-        (compares, "ok   verify: attests what `run` answers for index 0, and no other"),
+        (compares, "ok   verify: attests what `run` answers for index 0 and no other, in "),
         ("(i32.const 0)", "skip verify: it does not attest the output of index 0"),
         ("(i32.const 1)", "FAIL verify: it attests the output of index 0 with every bit inverted"),
         ("(unreachable)", "FAIL verify: with the output of index 0: Trap: "),
