@@ -69,7 +69,7 @@ pub(crate) fn bench(options: &Bench) -> Result<()> {
     let engine = variant(chosen)?;
     let task = check(&engine, &from_bytes(&engine, &bytes)?)?;
     let sources = options.given.sources()?;
-    let (outside, _replies) = world(&sources);
+    let (outside, _replies) = world(&sources, None);
     let looped = Loop { task, params, outside, options };
     let layout = looped.plan()?;
     ensure!(layout.subtasks > 0, "the plan cuts these params into no subtasks, so there is nothing to run");

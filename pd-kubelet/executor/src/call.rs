@@ -110,6 +110,9 @@ impl Caller<'_> {
             Err(error) => (Err((error, Stage::Instantiate)), None),
         };
         let Finished { log, wall_ns, overdue } = calls.end();
+        if let (Some(core_dumps), Some(live), Err((error, _))) = (&self.outside.core_dumps, &mut live, &answer) {
+            core_dumps.keep(error, &mut live.store);
+        }
         let (outcome, limit) = match (overdue, answer) {
             (Some((limit, text)), _) => (Outcome::TimedOut(text), Some(limit)),
             (None, Ok(Ok(value))) => (Outcome::Success(value), None),

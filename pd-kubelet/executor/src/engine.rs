@@ -43,6 +43,8 @@ pub(crate) struct Variant {
     pub(crate) without_pool: bool,
     /// Put a check into every loop, as a time limit inside the process would need.
     pub(crate) with_epochs: bool,
+    /// Note what a guest had in memory when it fails.
+    pub(crate) with_core_dumps: bool,
     /// Tell a debugger about compiled code, and leave it as it was written.
     pub(crate) for_debugger: bool,
     /// Name compiled functions in `/tmp/perf-PID.map`, where `perf report` looks for them.
@@ -64,6 +66,7 @@ pub(crate) fn variant(variant: Variant) -> Result<Engine> {
         // One thread for one compilation, whose clock is that of its limit.
         plain.parallel_compilation(false);
     }
+    plain.coredump_on_trap(variant.with_core_dumps);
     if variant.for_debugger {
         plain.debug_info(true).cranelift_opt_level(OptLevel::None);
     }

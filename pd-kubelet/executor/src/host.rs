@@ -14,6 +14,7 @@ use executor_protocol::{Blob, Context, Reply};
 use wasmtime::Result;
 
 use crate::blobs::{Blobs, ReadError};
+use crate::coredump::CoreDumps;
 use crate::limits::{Meter, OutOfMemory};
 use crate::pipe::{Cancels, Outbox};
 use crate::watchdog::{Calls, What};
@@ -55,6 +56,8 @@ pub(crate) struct Outside {
     pub(crate) calls: Arc<Calls>,
     pub(crate) cancels: Arc<Cancels>,
     pub(crate) blobs: Mutex<Blobs>,
+    /// None: nobody wants any.
+    pub(crate) core_dumps: Option<Arc<CoreDumps>>,
 }
 
 impl Outside {

@@ -11,6 +11,7 @@ mod blobs;
 mod call;
 mod check;
 mod compile;
+mod coredump;
 mod engine;
 mod given;
 mod host;

@@ -21,6 +21,7 @@ use anyhow::{Context as _, Result, bail};
 use executor_protocol::{Blob, Call, Context, Ended, Layout, Outcome, ReadAnswer, Reply, Request, decode};
 use wasmtime::Engine;
 
+use crate::coredump::CoreDumps;
 use crate::engine::Engines;
 use crate::host::{Host, Outside, bindings::TaskPre};
 use crate::pipe::{Numbered, Outbox};
@@ -121,11 +122,11 @@ pub(crate) fn lock(sources: &Shared) -> MutexGuard<'_, Sources> {
 }
 
 /// What lies outside the instances, with a local ear; and what that hears.
-pub(crate) fn world(sources: &Shared) -> (Arc<Outside>, Receiver<Reply>) {
+pub(crate) fn world(sources: &Shared, core_dumps: Option<Arc<CoreDumps>>) -> (Arc<Outside>, Receiver<Reply>) {
     let (answers, data) = mpsc::channel();
     let (replies, heard) = mpsc::channel();
     let ear = Ear { heard: Vec::new(), sources: Arc::clone(sources), answers, replies };
-    (outside(Outbox::new(Box::new(ear)), data, EndBy::Exit), heard)
+    (outside(Outbox::new(Box::new(ear)), data, EndBy::Exit, core_dumps), heard)
 }
 
 /// An executor's desk on a thread of its own, and its watchdog.
@@ -138,7 +139,18 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn start(engine: &Engine, task: TaskPre<Host>, context: Context, sources: &Shared) -> Result<Self> {
-        let (outside, replies) = world(sources);
+        Self::start_with(engine, task, context, sources, None)
+    }
+
+    /// The same, where core dumps are wanted.
+    pub(crate) fn start_with(
+        engine: &Engine,
+        task: TaskPre<Host>,
+        context: Context,
+        sources: &Shared,
+        core_dumps: Option<Arc<CoreDumps>>,
+    ) -> Result<Self> {
+        let (outside, replies) = world(sources, core_dumps);
         let (calls, reporter) = (Arc::clone(&outside.calls), Arc::clone(&outside.outbox));
         // It ends after a call that ran out of time: its reply is heard like any other, that call never ends.
         start("watchdog", move || drop(calls.watch(&reporter)))?;

@@ -8,6 +8,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 
 use crate::compile::from_bytes;
+use crate::coredump::CoreDumps;
 use crate::engine::{Variant, variant};
 use crate::given::{Given, Limits, component, open};
 use crate::host::{Host, bindings::TaskPre};
@@ -61,6 +63,9 @@ pub struct Replay {
     /// Where the output of `run`, the result of `merge` or the state of `plan` goes
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// When the call fails, write there what it had in memory, for a debugger of WebAssembly
+    #[arg(long, value_name = "FILE")]
+    pub coredump: Option<PathBuf>,
     /// One JSON object instead of text
     #[arg(long)]
     pub json: bool,
@@ -89,6 +94,7 @@ pub(crate) fn replay(options: &Replay) -> Result<ExitCode> {
         Function::Run => stage.report_run(options.index)?,
         Function::Merge => stage.report_merge()?,
     };
+    stage.write_core_dump()?;
     report.print(options.json);
     Ok(if report.outcome == "Success" { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
@@ -100,6 +106,8 @@ struct Stage<'a> {
     task: TaskPre<Host>,
     sources: Shared,
     output: Option<File>,
+    /// Where a core dump goes, and the one that came of the call.
+    core_dump: Option<(File, Arc<CoreDumps>)>,
     usage: Usage,
 }
 
@@ -114,12 +122,14 @@ impl<'a> Stage<'a> {
         }
         lock(&sources).parts.clone_from(&options.parts);
         let output = options.output.as_deref().map(create).transpose()?;
+        let core_dump = options.coredump.as_deref().map(create).transpose()?.map(|file| (file, Arc::default()));
         let usage = Usage::open();
         let ways: Vec<Way<'_>> = options.parts.as_deref().map(Way::Read).into_iter().collect();
         drop(sandbox::confine(&ways));
-        let engine = variant(Variant { for_debugger: options.gdb, ..Variant::default() })?;
+        let with_core_dumps = core_dump.is_some();
+        let engine = variant(Variant { for_debugger: options.gdb, with_core_dumps, ..Variant::default() })?;
         let task = check(&engine, &from_bytes(&engine, &bytes)?)?;
-        Ok(Self { options, engine, task, sources, output, usage })
+        Ok(Self { options, engine, task, sources, output, core_dump, usage })
     }
 
     fn session(&self, goal: Option<u64>) -> Result<Session> {
@@ -129,7 +139,24 @@ impl<'a> Stage<'a> {
                 self.options.given.context(&Limits { memory: context.memory_bytes_max, ..Limits::NONE }, goal)?;
             context = unlimited;
         }
-        Session::start(&self.engine, self.task.clone(), context, &self.sources)
+        let core_dumps = self.core_dump.as_ref().map(|(_, core_dumps)| Arc::clone(core_dumps));
+        Session::start_with(&self.engine, self.task.clone(), context, &self.sources, core_dumps)
+    }
+
+    /// Writes what the call left, if it was asked for and there is something.
+    fn write_core_dump(&mut self) -> Result<()> {
+        let Some((file, core_dumps)) = &mut self.core_dump else { return Ok(()) };
+        match core_dumps.take() {
+            Some(Ok(bytes)) => file.write_all(&bytes).context("cannot write the core dump"),
+            Some(Err(why)) => {
+                eprintln!("pd-executor: no core dump: {why}");
+                Ok(())
+            }
+            None => {
+                eprintln!("pd-executor: no core dump: the call did not fail in the task's own code");
+                Ok(())
+            }
+        }
     }
 
     fn report_plan(&mut self, before: Duration) -> Result<Report> {

@@ -22,6 +22,7 @@ use executor_protocol::{FrameError, Limit, ReadAnswer, Reply, Request, read};
 use crate::blobs::{Blobs, Link};
 use crate::call::{Caller, Live};
 use crate::compile::{Allowance, CompileError, compile, watch};
+use crate::coredump::CoreDumps;
 use crate::engine::{Engines, GUEST_STACK_BYTES, Variant};
 use crate::host::Outside;
 use crate::pipe::{Numbered, Outbox, listen};
@@ -72,7 +73,7 @@ pub(crate) fn serve() -> Result<ExitCode, ServeError> {
     complain(&confine_to(&first));
     let (requests, queue) = mpsc::channel();
     let (answers, data) = mpsc::channel();
-    let outside = outside(Outbox::new(Box::new(to)), data, EndBy::Exit);
+    let outside = outside(Outbox::new(Box::new(to)), data, EndBy::Exit, None);
     let Outside { outbox, calls, cancels, .. } = &*outside;
     let (flusher, reporter) = (Arc::clone(outbox), Arc::clone(outbox));
     let (calls, cancels) = (Arc::clone(calls), Arc::clone(cancels));
@@ -85,9 +86,14 @@ pub(crate) fn serve() -> Result<ExitCode, ServeError> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn outside(outbox: Arc<Outbox>, answers: Receiver<Option<ReadAnswer>>, end_by: EndBy) -> Arc<Outside> {
+pub(crate) fn outside(
+    outbox: Arc<Outbox>,
+    answers: Receiver<Option<ReadAnswer>>,
+    end_by: EndBy,
+    core_dumps: Option<Arc<CoreDumps>>,
+) -> Arc<Outside> {
     let blobs = Mutex::new(Blobs::new(Link { outbox: Arc::clone(&outbox), answers: Some(answers) }));
-    Arc::new(Outside { outbox, calls: Calls::new(end_by), cancels: Arc::default(), blobs })
+    Arc::new(Outside { outbox, calls: Calls::new(end_by), cancels: Arc::default(), blobs, core_dumps })
 }
 
 pub(crate) fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {

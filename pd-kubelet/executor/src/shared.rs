@@ -94,7 +94,7 @@ impl Lane {
         let (pipe, heard) = mpsc::channel();
         let (requests, queue) = mpsc::channel();
         let (answers, data) = mpsc::channel();
-        let outside = outside(Outbox::new(Box::new(mouth.clone())), data, EndBy::Check);
+        let outside = outside(Outbox::new(Box::new(mouth.clone())), data, EndBy::Check, None);
         let (calls, outbox) = (Arc::clone(&outside.calls), Arc::clone(&outside.outbox));
         let cancels = Arc::clone(&outside.cancels);
         start("pipe", move || {

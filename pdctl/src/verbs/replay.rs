@@ -50,6 +50,9 @@ pub(crate) struct Args {
     /// Write the output to this file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// When it fails, write there what it had in memory, for a debugger of WebAssembly
+    #[arg(long, value_name = "FILE")]
+    coredump: Option<PathBuf>,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -127,6 +130,9 @@ async fn prepare(cluster: &Cluster, job: &Job, raw: &Value, args: &Args, folder:
     }
     if let Some(path) = &args.output {
         arguments.extend(["-o".to_owned(), text_of(path)?]);
+    }
+    if let Some(path) = &args.coredump {
+        arguments.extend(["--coredump".to_owned(), text_of(path)?]);
     }
     arguments.extend(args.json.then(|| "--json".to_owned()));
     Ok(arguments)

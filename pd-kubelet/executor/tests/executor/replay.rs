@@ -61,6 +61,25 @@ fn a_trap_is_shown_with_its_frames_and_the_log() {
 }
 
 #[test]
+fn a_core_dump_is_written_when_it_is_wanted_and_the_call_fails() {
+    let desk = Desk::new();
+    fs::write(desk.path("state"), b"").expect("writes");
+    let failing = ["--params", "[1]", "--state", "state", "--index", "0", "--coredump", "core"];
+    let (code, said, output) = desk.replay(&failing);
+    assert!(code == Some(1) && said.starts_with("run of index 0: Trap\n"), "{said} {output:?}");
+    let core = fs::read(desk.path("core")).expect("is there");
+    assert!(core.starts_with(b"\0asm\x01\0\0\0"), "a module, as the tools have it");
+    let has = |name: &[u8]| core.windows(name.len()).any(|bytes| bytes == name);
+    for name in ["core", "corestack", "coremodules", "coreinstances", "panicked at guest.rs:1: boom"] {
+        assert!(has(name.as_bytes()), "{name}");
+    }
+    let (code, _, output) = desk.replay(&["--index", "2", "--coredump", "none"]);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(code == Some(0) && errors.contains("no core dump: the call did not fail"), "{errors}");
+    assert_eq!(fs::read(desk.path("none")).expect("is there"), b"");
+}
+
+#[test]
 fn plan_and_merge_are_called_with_what_was_given() {
     let desk = Desk::new();
     let (code, said, _) = desk.replay(&["--call", "plan", "-o", "state"]);
