@@ -38,7 +38,8 @@ pub struct Options {
     /// Where metrics are shown.
     #[command(flatten)]
     pub metrics: daemon::Options,
-    /// Time between two renewals of the node's Lease; the reconciler counts silence by it (--node-lost-after)
+    /// Time between two renewals of the node's Lease; the reconciler counts silence by it (--node-lost-after), and the node
+    /// reports no more than some seven times in it
     #[arg(long, env = "PD_RENEW_LEASE_EVERY", default_value = "1s", value_parser = renewal)]
     pub renew_lease_every: Duration,
     /// Whether the nodes only pretend to work.

@@ -246,13 +246,19 @@ async fn start(options: &Options, plot: Plot) -> Result<Started, Error> {
     let (changes, changes_inbox) = mpsc::channel(CHANGES_MAX);
     let (uids, uids_inbox) = watch::channel(node_uid.clone());
     let backlog = Arc::new(AtomicU64::new(0));
-    let setting =
-        report::Setting { connection: connection.clone(), cache, metrics: Arc::clone(metrics), backlog, lost };
+    let every = options.renew_lease_every;
+    let setting = report::Setting {
+        connection: connection.clone(),
+        cache,
+        metrics: Arc::clone(metrics),
+        renew_lease_every: every,
+        backlog,
+        lost,
+    };
     let means = agent::Means { setting, modules, spool, spawner: Arc::clone(spawner), slots: plot.slots as usize };
     let agent = agent::Agent::new(means, node_uid, spooled);
 
     let mut parts = JoinSet::new();
-    let every = options.renew_lease_every;
     parts.spawn(lease::keep(connection.clone(), machine.name.clone(), every, Arc::clone(metrics)));
     parts.spawn(assignments::watch(connection.clone(), machine.name.clone(), every, changes));
     parts.spawn(node::keep(connection.clone(), machine, every, uids));

@@ -28,8 +28,8 @@ const PLAN_P99_MAX: f64 = 0.05;
 /// What the API server and the reconciler may take, each.
 const MEMORY_BYTES_MAX: u64 = 1_000_000_000;
 /// A thousand nodes on one machine share its processors: their leases are renewed less often, and waited for longer.
-const NODE_FLAGS: [&str; 2] = ["--renew-lease-every", "5s"];
-const RECONCILER_FLAGS: [&str; 4] = ["--node-lost-after", "30s", "--nodes-lost-after", "60s"];
+const NODE_FLAGS: [&str; 2] = ["--renew-lease-every", "10s"];
+const RECONCILER_FLAGS: [&str; 4] = ["--node-lost-after", "60s", "--nodes-lost-after", "120s"];
 
 /// How large.
 #[derive(clap::Args)]

@@ -36,8 +36,9 @@ use crate::{
     spool::SpoolDir,
 };
 
-/// Changes wait this long for others to join them, unless the work has run dry.
-const REPORT_DELAY: Duration = Duration::from_millis(150);
+/// Changes wait this part of the time between two renewals of the node's lease for others to join them, unless the work has
+/// run dry: 150 ms. Whoever lets a thousand nodes renew seldom wants to hear less of each.
+const REPORTS_PER_RENEWAL: f64 = 20.0 / 3.0;
 /// With a slow server they wait for this many times what the last report took, ...
 const REPORT_DELAY_TIMES: u32 = 2;
 /// ... up to this: a server that a thousand nodes keep busy takes their reports at the pace that it can bear.
@@ -53,10 +54,18 @@ pub(crate) struct Setting {
     pub connection: Connection,
     pub cache: Arc<Cache>,
     pub metrics: Arc<Metrics>,
+    /// Time between two renewals of the node's lease.
+    pub renew_lease_every: Duration,
     /// Bytes of outcomes that are in memory only, over all Assignments.
     pub backlog: Arc<AtomicU64>,
     /// Where lost outputs are told.
     pub lost: mpsc::UnboundedSender<Lost>,
+}
+
+impl Setting {
+    fn report_delay(&self) -> Duration {
+        self.renew_lease_every.div_f64(REPORTS_PER_RENEWAL)
+    }
 }
 
 /// Outcomes that are in memory only.
@@ -114,6 +123,7 @@ impl Reporter {
         let completed = ledger.completed();
         let known = object.status.as_ref().is_some_and(|status| *status == ledger.status(&View::default()));
         Self {
+            delay: setting.report_delay(),
             setting,
             dir,
             object,
@@ -124,7 +134,6 @@ impl Reporter {
             version: u64::from(!known),
             acknowledged: 0,
             changed_at: None,
-            delay: REPORT_DELAY,
             urgent: false,
             fenced: false,
             retry_at: None,
@@ -332,7 +341,8 @@ impl Reporter {
     fn published(&mut self, Published { version, uploaded, took, result }: Published) {
         let error = match result {
             Ok(object) => {
-                self.delay = (took * REPORT_DELAY_TIMES).clamp(REPORT_DELAY, REPORT_DELAY_MAX);
+                let least = self.setting.report_delay();
+                self.delay = (took * REPORT_DELAY_TIMES).clamp(least, REPORT_DELAY_MAX.max(least));
                 self.acknowledged = version;
                 self.retry_at = None;
                 self.delays = delays();

@@ -119,7 +119,7 @@ impl Default for Policy {
             probe_per_slot: 2,
             whole_per_slot: 4,
             whole_min: 24,
-            pairs_max: 4096,
+            pairs_max: 1024,
             planned_within: Duration::from_secs(3),
             retry_delay_max: Duration::from_mins(1),
             explain_after: Duration::from_secs(2),

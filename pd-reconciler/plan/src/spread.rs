@@ -76,19 +76,24 @@ struct Places<'j, 'a> {
 }
 
 impl Places<'_, '_> {
-    /// Jobs stay where they are, with the slots that they had: where they have something to do before where they had.
+    /// Jobs stay where they are, with the slots that they had: first where they have most to do. What a job has left on a
+    /// node that it has lost becomes less with time; on those that it keeps it is made up for, so it keeps the same ones
+    /// with each plan.
     fn keep(&mut self, wanting: &[usize]) {
         let positions: BTreeMap<&str, usize> =
             self.nodes.iter().enumerate().map(|(at, node)| (node.facts.uid.as_str(), at)).collect();
-        for is_busy in [true, false] {
-            for job in wanting {
-                let drafts = self.jobs[*job].drafts.iter();
-                for draft in drafts.filter(|draft| draft.is_live && (draft.outstanding_count() > 0) == is_busy) {
-                    let Some(node) = positions.get(draft.spec.node_uid) else { continue };
-                    let had = draft.spec.slots.unwrap_or(self.nodes[*node].facts.slots);
-                    self.give(*job, *node, u64::from(had) * u64::from(self.turns));
-                }
+        let mut held: Vec<(u64, usize, usize, u32)> = Vec::new();
+        for job in wanting {
+            for draft in self.jobs[*job].drafts.iter().filter(|draft| draft.is_live) {
+                let Some(node) = positions.get(draft.spec.node_uid) else { continue };
+                let had = draft.spec.slots.unwrap_or(self.nodes[*node].facts.slots);
+                held.push((draft.outstanding_count(), *job, *node, had));
             }
+        }
+        // What is equal stays in the order of the jobs.
+        held.sort_by_key(|(outstanding, ..)| std::cmp::Reverse(*outstanding));
+        for (_, job, node, had) in held {
+            self.give(job, node, u64::from(had) * u64::from(self.turns));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     chance::Chance,
-    events::{MILLI, Micros, SECOND},
+    events::{Micros, SECOND},
     load::{Load, Shape},
     scenario,
     trace::Trace,
@@ -12,8 +12,6 @@ use pd_plan::Policy;
 
 /// One way on a LAN.
 const LATENCY: Micros = 300;
-/// Jobs come one after another, so many microseconds apart: sixteen clients create them.
-const APART: Micros = 2 * MILLI;
 /// Whatever takes so many times as long as it needs has failed.
 const GIVE_UP: u64 = 20;
 
@@ -22,12 +20,14 @@ const GIVE_UP: u64 = 20;
 pub struct Crowd {
     /// Nodes of one slot.
     pub nodes: usize,
-    /// Jobs, all applied at once.
+    /// Jobs, one after another.
     pub jobs: u64,
     /// Indexes of each.
     pub indexes: u64,
     /// Time of one, in microseconds.
     pub cost: Micros,
+    /// Time from one job to the next, in microseconds. Where it is long, the first jobs have nodes before the last ones come.
+    pub apart: Micros,
 }
 
 /// What they have shown.
@@ -55,7 +55,7 @@ impl Crowd {
         world.strike(0, Fault::StartReconciler(reconciler));
         for job in 0..self.jobs {
             let load = Load::sound(Shape::Uniform, self.indexes, self.cost as f64, &mut chance);
-            world.submit(SECOND + job * APART, scenario::job(job, scenario::Wishes::default()), load);
+            world.submit(SECOND + job * self.apart, scenario::job(job, scenario::Wishes::default()), load);
         }
         let needed = self.jobs * self.indexes * self.cost / self.nodes as u64;
         let _ = world.run(SECOND + needed / 2);

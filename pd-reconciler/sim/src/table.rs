@@ -21,17 +21,24 @@ const GOALS: (f64, f64) = (1.03, 1.08);
 /// What an estimate may be off, as a share of the makespan.
 const ESTIMATE_GOAL: f64 = 0.2;
 
-/// Nodes, jobs, indexes of each and the cost of one, in milliseconds.
-const CROWDS: [(usize, u64, u64, u64); 3] = [(200, 50, 400, 300), (200, 300, 100, 300), (1_000, 100, 1_000, 300)];
+/// Many jobs on many nodes.
+const CROWDS: [Crowd; 3] = [
+    Crowd { nodes: 200, jobs: 50, indexes: 400, cost: 300 * MILLI, apart: 2 * MILLI },
+    Crowd { nodes: 200, jobs: 50, indexes: 400, cost: 300 * MILLI, apart: 20 * MILLI },
+    Crowd { nodes: 1000, jobs: 100, indexes: 1000, cost: 300 * MILLI, apart: 2 * MILLI },
+];
 
 /// Prints what becomes of many jobs on many nodes.
 pub(crate) fn print_crowds(seed: u64) {
-    println!("| nodes | jobs | indexes each | of, ms | makespan ÷ need | pairs half-way | at the end | writes |");
-    println!("|---|---|---|---|---|---|---|---|");
-    for (nodes, jobs, indexes, cost) in CROWDS {
-        let crowd = Crowd { nodes, jobs, indexes, cost: cost * MILLI };
+    println!(
+        "| nodes | jobs | ms apart | indexes each | of, ms | makespan ÷ need | pairs half-way | at the end | writes |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for crowd in CROWDS {
+        let Crowd { nodes, jobs, indexes, cost, apart } = crowd;
         let Shown { over, pairs: (halfway, end), writes } = crowd.run(seed, Trace::default());
-        println!("| {nodes} | {jobs} | {indexes} | {cost} | {over:.3} | {halfway} | {end} | {writes} |");
+        let (apart, cost) = (apart / MILLI, cost / MILLI);
+        println!("| {nodes} | {jobs} | {apart} | {indexes} | {cost} | {over:.3} | {halfway} | {end} | {writes} |");
     }
 }
 
