@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +25,7 @@ pub(crate) async fn run(
     count: u32,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    raise_descriptors(u64::from(count) * DESCRIPTORS_PER_NODE);
+    ask_for_descriptors(u64::from(count) * DESCRIPTORS_PER_NODE);
     let base = options.name.clone().unwrap_or_else(node::host_name);
     let (gate, stop) = (Arc::new(Semaphore::new(STARTS_MAX)), CancellationToken::new());
     let mut nodes = JoinSet::new();
@@ -85,12 +84,9 @@ fn plot(options: &Options, house: &House, base: &str, number: u32) -> Plot {
     }
 }
 
-/// As many descriptors as the nodes need, as far as the machine allows.
-fn raise_descriptors(wanted: u64) {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
-    if let Some(limit) = current.filter(|limit| *limit < wanted) {
+/// Says so when there are fewer descriptors than the nodes need.
+fn ask_for_descriptors(wanted: u64) {
+    if let Some(limit) = daemon::descriptors::raise().filter(|limit| *limit < wanted) {
         tracing::warn!(limit, wanted, "this process may run out of file descriptors; raise its limit (ulimit -n)");
     }
 }

@@ -87,6 +87,8 @@ pub enum Error {
 
 /// Runs a kubelet until `shutdown`, or many hollow ones. What has ended by then is on disk when this returns.
 pub async fn run(options: Options, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+    // A merge holds every segment of its job open.
+    daemon::descriptors::raise();
     let house = House::open(&options).await?;
     let page = house.page.map(|listener| {
         let serving = daemon::page::serve(listener, Arc::clone(&house.metrics));

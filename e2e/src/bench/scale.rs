@@ -19,6 +19,8 @@ use crate::{
     scrape::{self, quantile_at_most, value},
 };
 
+/// Hollow nodes of one process: their jobs end at about the same time, and each merge holds every segment of its job open.
+const PROCESS_NODES_MAX: usize = 250;
 /// Between two looks at the jobs: a listing of a hundred costs what a few of the nodes' reports do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Jobs created at once.
@@ -90,7 +92,11 @@ async fn measure(scenario: &mut Scenario, options: &Options) -> Result<()> {
     let reconciler = scenario.cluster().add_reconciler(&RECONCILER_FLAGS)?;
     scenario.cluster().until_reconciler_ready(&reconciler).await?;
     let started = Instant::now();
-    let hollow = start_nodes(scenario, "hollow", options.nodes, options).await?;
+    let mut hollow = Vec::new();
+    for (number, first) in (0..options.nodes).step_by(PROCESS_NODES_MAX).enumerate() {
+        let count = PROCESS_NODES_MAX.min(options.nodes - first);
+        hollow.push(start_nodes(scenario, &format!("hollow-{number}"), count, options).await?);
+    }
     println!("{} hollow nodes joined in {:.0} s", options.nodes, started.elapsed().as_secs_f64());
     let load = Load {
         prefix: "scale",
@@ -99,11 +105,11 @@ async fn measure(scenario: &mut Scenario, options: &Options) -> Result<()> {
         output_bytes: options.output_bytes,
         limit: Duration::from_secs(60 * options.minutes),
     };
-    let shown = bear(scenario, &reconciler, &[hollow], load).await?;
+    let shown = bear(scenario, &reconciler, &hollow, load).await?;
     let (nodes, jobs, subtasks) = (options.nodes, options.jobs, options.subtasks);
     println!("{subtasks} subtasks of {} ms in {jobs} jobs on {nodes} hollow nodes of one slot", options.spin_ms);
     print_shown(options.nodes, &shown);
-    let (plan, memory) = (quantile(&shown.metrics, "plan", 0.99)?, print_memory(scenario, &reconciler, hollow)?);
+    let (plan, memory) = (quantile(&shown.metrics, "plan", 0.99)?, print_memory(scenario, &reconciler, &hollow)?);
     ensure!(plan <= PLAN_P99_MAX, "99 of 100 plans take up to {plan} s, not {PLAN_P99_MAX} s");
     ensure!(memory <= MEMORY_BYTES_MAX, "a component took {memory} bytes, more than {MEMORY_BYTES_MAX}");
     Ok(())
@@ -306,20 +312,25 @@ fn print_shown(nodes: usize, shown: &Shown) {
 }
 
 /// Prints what each process takes; answers the most of the API server's and the reconciler's peaks.
-fn print_memory(scenario: &mut Scenario, reconciler: &str, hollow: Hollow) -> Result<u64> {
+fn print_memory(scenario: &mut Scenario, reconciler: &str, hollow: &[Hollow]) -> Result<u64> {
     let cluster = scenario.cluster();
     let apiserver = cluster.state().apiserver.context("the API server is not running")?;
     println!("{:<44} {:>14} {:>14}", "memory, MB", "now", "peak");
-    let mut most = 0;
-    for (what, process, counts) in [
-        ("API server", apiserver, true),
-        ("reconciler", cluster.reconciler(reconciler)?, true),
-        ("all hollow nodes", hollow.process, false),
-    ] {
-        let (now, peak) = process.resident_bytes()?;
+    let print = |what: &str, (now, peak): (u64, u64)| {
         println!("{what:<44} {:>14.0} {:>14.0}", now as f64 / 1e6, peak as f64 / 1e6);
-        most = if counts { most.max(peak) } else { most };
+    };
+    let mut most = 0;
+    for (what, process) in [("API server", apiserver), ("reconciler", cluster.reconciler(reconciler)?)] {
+        let bytes = process.resident_bytes()?;
+        print(what, bytes);
+        most = most.max(bytes.1);
     }
+    let mut all = (0, 0);
+    for nodes in hollow {
+        let (now, peak) = nodes.process.resident_bytes()?;
+        all = (all.0 + now, all.1 + peak);
+    }
+    print("all hollow nodes", all);
     Ok(most)
 }
 

@@ -20,7 +20,6 @@ use futures::future::BoxFuture;
 use http::{Method, Request, Version};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -229,9 +228,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// As many connections as the process may have descriptors, which is raised as far as it goes.
 fn connections_max() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
-    let descriptors = current.map_or(usize::MAX, |descriptors| usize::try_from(descriptors).unwrap_or(usize::MAX));
+    let descriptors = daemon::descriptors::raise()
+        .map_or(usize::MAX, |descriptors| usize::try_from(descriptors).unwrap_or(usize::MAX));
     descriptors.saturating_sub(DESCRIPTORS_RESERVED).clamp(16, CONNECTIONS_MAX)
 }
