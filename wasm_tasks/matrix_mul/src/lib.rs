@@ -9,7 +9,7 @@
 //! elements are widened first (their products are then exact) and the sum is rounded once, at the end. A sum that is not a
 //! number is numpy's `nan`.
 //!
-//! A tile that another node has delivered is verified in less time than it is computed in, see [`verify`]; one that is smaller
+//! A tile that another node has delivered is verified in less time than it is computed in, see `verify.rs`; one that is smaller
 //! than 64 × 64, or has an element that is not finite, is computed.
 
 pub mod generate;
