@@ -144,7 +144,7 @@ impl Ours {
     }
 
     /// The digests of a job's inputs, which the store and the node have afterwards: the files are uploaded with a job
-    /// of other params, so that nothing of the measured one is known.
+    /// of other params, so that nothing of the measured one is known. It has ended before the measured one is applied.
     fn inputs(&mut self, job: &Job) -> Result<Value> {
         let mut digests = serde_json::Map::new();
         let mut arguments = vec!["run".to_owned(), job.task.to_owned(), "--name".to_owned(), "warm-up".to_owned()];
@@ -158,6 +158,7 @@ impl Ours {
             arguments.extend(["--params".to_owned(), params.to_string()]);
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             self.scenario.pdctl(&arguments)?;
+            self.scenario.pdctl(&["wait", "job/warm-up"])?;
         }
         Ok(Value::Object(digests))
     }
