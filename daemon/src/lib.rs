@@ -1,8 +1,8 @@
 //! daemon: what every process of ours does in the same way.
 //!
 //! In: a component's own registry and whether it is ready, its flags and its configuration file. Out: a plain HTTP
-//! page (`page`), the figures of the process itself (`process`), its file descriptors (`descriptors`), the text in the format that the scraper asks for
-//! (`text`), and the configuration as it is now (`settings`). It knows no component.
+//! page (`page`), the figures of the process itself (`process`), its file descriptors (`descriptors`), the text in the
+//! format that the scraper asks for (`text`), and the configuration as it is now (`settings`). It knows no component.
 
 pub mod descriptors;
 pub mod page;

@@ -65,12 +65,6 @@ pub(crate) enum Form {
     Strategic,
 }
 
-/// The object as it is stored.
-pub(crate) async fn read(cluster: &Cluster, kind: &Kind, namespace: &str, name: &str) -> Result<Value, kube::Error> {
-    let request = Request::get(format!("{}/{name}", kind.path(Some(namespace)))).body(Vec::new());
-    cluster.client.request(request.map_err(kube::Error::HttpError)?).await
-}
-
 /// A patch of any form.
 pub(crate) async fn patch(
     cluster: &Cluster,

@@ -93,10 +93,7 @@ async fn measure(scenario: &mut Scenario, options: &Options) -> Result<()> {
     scenario.cluster().until_reconciler_ready(&reconciler).await?;
     let started = Instant::now();
     let mut hollow = Vec::new();
-    for (number, first) in (0..options.nodes).step_by(PROCESS_NODES_MAX).enumerate() {
-        let count = PROCESS_NODES_MAX.min(options.nodes - first);
-        hollow.push(start_nodes(scenario, &format!("hollow-{number}"), count, options).await?);
-    }
+    start_nodes(scenario, &mut hollow, options.nodes, options).await?;
     println!("{} hollow nodes joined in {:.0} s", options.nodes, started.elapsed().as_secs_f64());
     let load = Load {
         prefix: "scale",
@@ -124,8 +121,7 @@ async fn grow(scenario: &mut Scenario, options: &Options) -> Result<()> {
     let mut processes: Vec<Hollow> = Vec::new();
     let mut running = 0;
     for nodes in steps(options.nodes as u64, 10).into_iter().map(|nodes| nodes as usize) {
-        let name = format!("hollow-{}", processes.len());
-        processes.push(start_nodes(scenario, &name, nodes - running, options).await?);
+        start_nodes(scenario, &mut processes, nodes - running, options).await?;
         running = nodes;
         for jobs in steps(options.jobs, 1) {
             let reconciler = scenario.cluster().add_reconciler(&RECONCILER_FLAGS)?;
@@ -163,10 +159,21 @@ fn steps(last: u64, first: u64) -> Vec<u64> {
     powers.take_while(|step| *step < last).chain([last]).collect()
 }
 
-async fn start_nodes(scenario: &mut Scenario, name: &str, count: usize, options: &Options) -> Result<Hollow> {
+/// Starts `count` more nodes, in as many processes as they need.
+async fn start_nodes(
+    scenario: &mut Scenario,
+    processes: &mut Vec<Hollow>,
+    count: usize,
+    options: &Options,
+) -> Result<()> {
     let mut flags: Vec<String> = NODE_FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
     flags.extend(["--hollow-spin".to_owned(), format!("{}ms", options.spin_ms)]);
-    scenario.cluster().start_hollow(name, count, &flags).await
+    for first in (0..count).step_by(PROCESS_NODES_MAX) {
+        let name = format!("hollow-{}", processes.len());
+        let count = PROCESS_NODES_MAX.min(count - first);
+        processes.push(scenario.cluster().start_hollow(&name, count, &flags).await?);
+    }
+    Ok(())
 }
 
 /// Applies the jobs, waits until all are Complete, checks every result.

@@ -38,7 +38,7 @@ use crate::{
 
 /// Changes wait this part of the time between two renewals of the node's lease for others to join them, unless the work has
 /// run dry: 150 ms. Whoever lets a thousand nodes renew seldom wants to hear less of each.
-const REPORTS_PER_RENEWAL: f64 = 20.0 / 3.0;
+const REPORT_DELAY_PER_RENEWAL: f64 = 0.15;
 /// With a slow server they wait for this many times what the last report took, ...
 const REPORT_DELAY_TIMES: u32 = 2;
 /// ... up to this: a server that a thousand nodes keep busy takes their reports at the pace that it can bear.
@@ -64,7 +64,7 @@ pub(crate) struct Setting {
 
 impl Setting {
     fn report_delay(&self) -> Duration {
-        self.renew_lease_every.div_f64(REPORTS_PER_RENEWAL)
+        self.renew_lease_every.mul_f64(REPORT_DELAY_PER_RENEWAL)
     }
 }
 

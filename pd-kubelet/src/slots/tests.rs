@@ -94,7 +94,11 @@ impl Rig {
     }
 
     fn order(&self, first: u64, last: u64) {
-        let order = Order::Run { job: Arc::clone(&self.job), first, last, delivered: None };
+        self.order_check(first, last, None);
+    }
+
+    fn order_check(&self, first: u64, last: u64, delivered: Option<Delivered>) {
+        let order = Order::Run { job: Arc::clone(&self.job), first, last, delivered };
         assert!(self.orders.send(order).is_ok(), "the slot serves");
     }
 
@@ -209,8 +213,7 @@ fn delivered() -> Delivered {
 #[tokio::test]
 async fn an_output_that_is_attested_is_taken_over_and_any_other_is_computed() {
     let mut rig = Rig::new(|_, _| Act::Succeed);
-    let order = Order::Run { job: Arc::clone(&rig.job), first: 0, last: 2, delivered: Some(delivered()) };
-    rig.orders.send(order).expect("serves");
+    rig.order_check(0, 2, Some(delivered()));
     let mut ran = Ran::default();
     assert!(matches!(rig.end(&mut ran).await, End::Run));
     assert_eq!(ran.outputs, BTreeMap::from([(0, b"right".to_vec()), (1, b"1".to_vec()), (2, b"right".to_vec())]));
@@ -221,8 +224,7 @@ async fn an_output_that_is_attested_is_taken_over_and_any_other_is_computed() {
 #[tokio::test]
 async fn a_check_that_kills_its_executor_costs_no_index() {
     let mut rig = Rig::new(|_, _| Act::Succeed);
-    let order = Order::Run { job: Arc::clone(&rig.job), first: 2, last: 6, delivered: Some(delivered()) };
-    rig.orders.send(order).expect("serves");
+    rig.order_check(2, 6, Some(delivered()));
     let mut ran = Ran::default();
     assert!(matches!(rig.end(&mut ran).await, End::Run));
     assert!(ran.failed.is_empty(), "{:?}", ran.failed);
@@ -235,13 +237,11 @@ async fn a_check_that_kills_its_executor_costs_no_index() {
 async fn outputs_that_do_not_come_are_not_waited_for() {
     let mut rig = Rig::new(|_, _| Act::Succeed);
     let never: Delivered = std::future::pending().boxed().shared();
-    let order = Order::Run { job: Arc::clone(&rig.job), first: 0, last: 1, delivered: Some(never.clone()) };
-    rig.orders.send(order).expect("serves");
+    rig.order_check(0, 1, Some(never.clone()));
     let mut ran = Ran::default();
     assert!(matches!(rig.end(&mut ran).await, End::Run));
     assert_eq!(ran.succeeded.to_string(), "0-1");
-    let order = Order::Run { job: Arc::clone(&rig.job), first: 0, last: 1, delivered: Some(never) };
-    rig.orders.send(order).expect("serves");
+    rig.order_check(0, 1, Some(never));
     rig.orders.send(Order::Cancel).expect("serves");
     assert!(matches!(rig.end(&mut Ran::default()).await, End::Cancelled));
 }

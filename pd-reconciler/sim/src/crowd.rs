@@ -43,9 +43,9 @@ pub struct Shown {
 
 impl Crowd {
     /// Lets them work.
-    pub fn run(self, seed: u64, trace: Trace) -> Shown {
+    pub fn run(self, seed: u64) -> Shown {
         let mut chance = Chance::new(seed).fork(4);
-        let mut world = World::new(seed, Policy::default(), Times::default(), None, trace);
+        let mut world = World::new(seed, Policy::default(), Times::default(), None, Trace::default());
         world.checks.are_on = false;
         for _ in 0..self.nodes {
             let node = world.add_node(1, 1.0, LATENCY);

@@ -36,7 +36,7 @@ pub(crate) fn print_crowds(seed: u64) {
     println!("|---|---|---|---|---|---|---|---|---|");
     for crowd in CROWDS {
         let Crowd { nodes, jobs, indexes, cost, apart } = crowd;
-        let Shown { over, pairs: (halfway, end), writes } = crowd.run(seed, Trace::default());
+        let Shown { over, pairs: (halfway, end), writes } = crowd.run(seed);
         let (apart, cost) = (apart / MILLI, cost / MILLI);
         println!("| {nodes} | {jobs} | {apart} | {indexes} | {cost} | {over:.3} | {halfway} | {end} | {writes} |");
     }

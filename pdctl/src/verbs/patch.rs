@@ -53,7 +53,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     let how = How { dry_run: args.dry_run, force: false };
     let full = format!("{}/{name}", target.kind.full_name());
     // What is stored before is asked for only to say whether the patch has changed it: it may be forbidden to read.
-    let before = writes::read(&cluster, target.kind, &cluster.namespace, name).await.ok();
+    let before = target.kind.api(&cluster, Some(&cluster.namespace)).get_metadata(name).await.ok();
     let patched = match writes::patch(&cluster, target.kind, &cluster.namespace, name, &patch, args.form, how).await {
         Ok(patched) => patched,
         Err(kube::Error::Api(status)) if status.code == 404 => {
@@ -61,10 +61,10 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
         }
         Err(error) => return Err(cluster.failed(format!("cannot patch {full}"))(error)),
     };
-    let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().map(str::to_owned);
-    let note = match before.as_ref().and_then(version) {
+    let before = before.and_then(|before| before.metadata.resource_version);
+    let note = match before.as_deref() {
         _ if args.dry_run => " (server dry run)",
-        Some(before) if version(&patched) == Some(before.clone()) => " (no change)",
+        Some(before) if patched["metadata"]["resourceVersion"] == before => " (no change)",
         _ => "",
     };
     match &args.output {
