@@ -167,6 +167,14 @@ pub enum ApiError {
     /// A revision that is no longer there.
     #[error("{0}")]
     Expired(String),
+    /// The state that a page was to be of is no longer there: with a token for the rest as it is now.
+    #[error(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+         without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
+         results. Continuing with the provided token results in an inconsistent list - objects that were created, \
+         modified, or deleted between the time the first chunk was returned and now may show up in the list."
+    )]
+    ExpiredContinue(String),
     /// The store takes no writes now.
     #[error("{0}")]
     Unavailable(String),
@@ -202,7 +210,7 @@ impl ApiError {
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
             Self::TooLargeVersion { .. } => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
             Self::TooManyRequests(_) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
-            Self::Expired(_) => (StatusCode::GONE, "Expired"),
+            Self::Expired(_) | Self::ExpiredContinue(_) => (StatusCode::GONE, "Expired"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
         }
@@ -236,6 +244,9 @@ impl ApiError {
         });
         if let Some(details) = self.details() {
             status["details"] = details;
+        }
+        if let Self::ExpiredContinue(token) = self {
+            status["metadata"]["continue"] = token.as_str().into();
         }
         status
     }

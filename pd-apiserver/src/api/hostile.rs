@@ -235,7 +235,7 @@ mod tests {
         #[test]
         fn no_token_panics(after in words(QUERY), revision: u64, noise in noise()) {
             let after = String::from_utf8(after).unwrap_or_default();
-            token(Continue { revision, after }.encode().unwrap_or_default().as_bytes());
+            token(Continue { revision: Some(revision), after }.encode().unwrap_or_default().as_bytes());
             token(&noise);
         }
     }

@@ -135,7 +135,8 @@ impl Options {
             "delete" => ("DeleteOptions", self.refused.clone()),
             _ => return Ok(()),
         };
-        if !self.continue_token.is_empty() && !self.resource_version.is_empty() && kind == "ListOptions" {
+        let is_versioned = !matches!(self.resource_version.as_str(), "" | "0");
+        if !self.continue_token.is_empty() && is_versioned && kind == "ListOptions" {
             let message = "specifying resource version is not allowed when using continue";
             return Err(ApiError::BadRequest(message.to_owned()));
         }

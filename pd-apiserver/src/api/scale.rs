@@ -24,6 +24,9 @@ pub(crate) async fn answer(call: &Call, change: Option<Change>) -> Result<Value,
         }
     };
     let replicas = &wanted["spec"]["replicas"];
+    if *replicas == scale_of(&live)["spec"]["replicas"] && !matches!(change, Change::Replace(_)) {
+        return Ok(scale_of(&live));
+    }
     if !replicas.is_u64() {
         let message = "must be a whole number from 1 up: it becomes spec.parallelism";
         call.target.refuse_if_any(vec![Cause::invalid("spec.replicas", replicas, message)])?;

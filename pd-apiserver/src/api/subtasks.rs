@@ -77,7 +77,7 @@ pub(crate) fn list(call: &Call) -> Result<ListResult, ApiError> {
 fn next(revision: u64, job: &Value, last: Option<u64>) -> Option<String> {
     let (namespace, name) = (text(&job["metadata"]["namespace"]), text(&job["metadata"]["name"]));
     let last = last.map_or_else(|| NOTHING_YET.to_owned(), |index| index.to_string());
-    Continue { revision, after: format!("{namespace}/{name}/{last}") }.encode()
+    Continue { revision: Some(revision), after: format!("{namespace}/{name}/{last}") }.encode()
 }
 
 /// Whether a token's text says where a page of Subtasks ended.

@@ -9,7 +9,10 @@ use axum::{
 use http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
 
-use super::status::{Reason, Refusal};
+use super::{
+    impersonate::impersonated,
+    status::{Reason, Refusal},
+};
 use crate::auth::{
     Identity,
     certificates::Peer,
@@ -30,7 +33,8 @@ pub(super) async fn authenticate(
         return next(request).await;
     }
     let peer = request.extensions().get::<Peer>();
-    match identify(peer, request.headers(), tokens, Timestamp::now()) {
+    let identity = identify(peer, request.headers(), tokens, Timestamp::now());
+    match identity.and_then(|identity| impersonated(identity, request.headers())) {
         Ok(identity) => {
             request.extensions_mut().insert(identity);
             next(request).await

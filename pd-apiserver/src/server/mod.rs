@@ -6,6 +6,7 @@ mod authenticate;
 mod compress;
 mod front;
 mod health;
+mod impersonate;
 mod lanes;
 mod lasting;
 mod linger;

@@ -31,10 +31,10 @@ pub(super) const META_LOG_COUNT: &str = "log-count";
 /// In META: bytes of its chunks.
 pub(super) const META_LOG_BYTES: &str = "log-bytes";
 
-/// Snapshots kept for the continue tokens of paged lists: each pins the pages that were replaced since.
-const PAGED_SNAPSHOTS_MAX: usize = 16;
-/// How long a paged list may take from its first page to its last; Kubernetes gives 5 minutes or so.
-const PAGED_SNAPSHOT_AGE_MAX: Duration = Duration::from_mins(3);
+/// Snapshots kept for the continue tokens of paged lists: together they pin the pages that were replaced since the oldest.
+const PAGED_SNAPSHOTS_MAX: usize = 64;
+/// How long a paged list may take from its first page to its last, as Kubernetes has it by default.
+const PAGED_SNAPSHOT_AGE_MAX: Duration = Duration::from_mins(5);
 /// History handed to one new watcher, in bytes: beyond it listing anew is cheaper for both sides.
 const HISTORY_BYTES_MAX: usize = 32 << 20;
 
@@ -196,13 +196,14 @@ fn decode_chunk(position: (u64, u32), record: &[u8], after: u64, prefix: &str) -
     Ok(changes)
 }
 
-/// Snapshots that paged lists still need.
+/// Snapshots that paged lists still need, the one that was used longest ago first.
 #[derive(Default)]
 pub(super) struct PagedSnapshots {
     kept: VecDeque<(Instant, Arc<Snapshot>)>,
 }
 
 impl PagedSnapshots {
+    /// Keeps a snapshot, instead of the one that was used longest ago when there are too many.
     pub(super) fn keep(&mut self, snapshot: &Arc<Snapshot>, now: Instant) {
         self.expire(now);
         if self.find(snapshot.revision).is_some() {
@@ -214,14 +215,17 @@ impl PagedSnapshots {
         self.kept.push_back((now, Arc::clone(snapshot)));
     }
 
-    pub(super) fn find(&self, revision: u64) -> Option<Arc<Snapshot>> {
-        self.kept.iter().find(|(_, snapshot)| snapshot.revision == revision).map(|(_, snapshot)| Arc::clone(snapshot))
+    /// The snapshot of a revision, which is used now.
+    pub(super) fn find(&mut self, revision: u64) -> Option<Arc<Snapshot>> {
+        let at = self.kept.iter().position(|(_, snapshot)| snapshot.revision == revision)?;
+        let used = self.kept.remove(at)?;
+        let snapshot = Arc::clone(&used.1);
+        self.kept.push_back(used);
+        Some(snapshot)
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
-        while self.kept.front().is_some_and(|(since, _)| now.duration_since(*since) > PAGED_SNAPSHOT_AGE_MAX) {
-            self.kept.pop_front();
-        }
+        self.kept.retain(|(since, _)| now.duration_since(*since) <= PAGED_SNAPSHOT_AGE_MAX);
     }
 
     pub(super) fn clear(&mut self) {

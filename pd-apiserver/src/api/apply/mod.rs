@@ -7,6 +7,7 @@
 
 mod compare;
 mod fields;
+mod last_applied;
 mod managed;
 mod merge;
 mod shape;
@@ -37,20 +38,20 @@ pub(crate) fn apply(
     let mut merged = merge(schema, live, applied);
 
     let taken = changed(schema, live, &merged);
-    if force {
-        managed.forget(&taken);
-    } else {
-        let conflicts = conflicts(&managed, &taken);
+    if !force {
+        let conflicts = conflicts(&managed, &taken.difference(&last_applied::own_fields(schema, live, writer)));
         if !conflicts.is_empty() {
             return Err(conflicts);
         }
     }
+    managed.forget(&taken);
 
     let kept = managed.all_fields().union(&wanted);
     merge::prune(schema, &mut merged, &previous, &kept);
     managed.put(writer, &previous, wanted);
     managed.retain_existing(&fields_of(schema, &merged));
     managed.store(&mut merged);
+    last_applied::renew(&mut merged, applied, writer);
     Ok(merged)
 }
 

@@ -116,7 +116,7 @@ pub(crate) fn list(call: &Call) -> Result<ListResult, ApiError> {
     for (at, (key, pod)) in objects.into_iter().enumerate() {
         result.objects.push(pod);
         if options.limit > 0 && result.objects.len() == options.limit && at + 1 < total {
-            result.next = Continue { revision, after: key }.encode();
+            result.next = Continue { revision: Some(revision), after: key }.encode();
             result.remaining = Some((total - at - 1) as u64);
             break;
         }

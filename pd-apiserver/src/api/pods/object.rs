@@ -62,7 +62,8 @@ pub(super) fn pod(source: &Source, attempt: &Attempt) -> Value {
             }],
         },
         "spec": {
-            "nodeName": spec.node_name, "restartPolicy": "Never",
+            // `kubectl debug` looks into the security context of every pod.
+            "nodeName": spec.node_name, "restartPolicy": "Never", "securityContext": {},
             "containers": [{
                 "name": CONTAINER, "image": image,
                 "resources": {

@@ -53,7 +53,7 @@ impl DeleteOptions {
             "Foreground" => Propagation::Foreground,
             "Orphan" => Propagation::Orphan,
             other => {
-                let supported = ["Foreground", "Background", "Orphan"];
+                let supported = ["Foreground", "Background", "Orphan", "nil"];
                 return refuse("DeleteOptions", vec![Cause::not_supported("propagationPolicy", other, &supported)])
                     .map(|()| Self::default());
             }

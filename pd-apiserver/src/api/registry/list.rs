@@ -40,8 +40,9 @@ pub(crate) struct ListResult {
 /// Where a page starts: opaque to clients.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Continue {
-    #[serde(rename = "rv")]
-    pub(crate) revision: u64,
+    /// Of the state that it is a page of; none: the newest, as it is then.
+    #[serde(rename = "rv", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revision: Option<u64>,
     pub(crate) after: String,
 }
 
@@ -67,7 +68,7 @@ pub(crate) fn page(call: &Call) -> Result<RecordPage, ApiError> {
     let mut page = Page { limit: options.limit, after: None, revision: exact_revision(call)? };
     if !options.continue_token.is_empty() {
         let token = Continue::decode(&options.continue_token)?;
-        page = Page { limit: options.limit, after: Some(token.after), revision: Some(token.revision) };
+        page = Page { limit: options.limit, after: Some(token.after), revision: token.revision };
     }
     if let Some(name) = selection.name().filter(|_| !target.namespace.is_empty() || !target.kind.namespaced) {
         return one(call, name, &selection);
@@ -142,7 +143,7 @@ fn collect(call: &Call, selection: &Selection, mut page: Page) -> Result<RecordP
     }
     let mut result = RecordPage::default();
     loop {
-        let listing = call.state.store.list(&prefix, &page).map_err(expired)?;
+        let listing = call.state.store.list(&prefix, &page).map_err(|error| expired(call, error))?;
         result.revision = listing.revision;
         let read = listing.records.len();
         page.after = listing.records.last().map(|record| record.key.clone());
@@ -154,7 +155,7 @@ fn collect(call: &Call, selection: &Selection, mut page: Page) -> Result<RecordP
             }
             if limit > 0 && result.records.len() == limit && beyond > 0 {
                 let after = result.records.last().map(|record| record.key.clone()).unwrap_or_default();
-                result.next = Continue { revision: listing.revision, after }.encode();
+                result.next = Continue { revision: Some(listing.revision), after }.encode();
                 result.remaining =
                     (selection.is_everything() && listing.remaining < REMAINING_COUNTED_MAX).then_some(beyond);
                 return Ok(result);
@@ -166,13 +167,14 @@ fn collect(call: &Call, selection: &Selection, mut page: Page) -> Result<RecordP
     }
 }
 
-fn expired(error: StoreError) -> ApiError {
-    match error {
-        StoreError::Compacted { .. } => ApiError::Expired(
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
-             without the continue parameter."
-                .to_owned(),
-        ),
-        other => other.into(),
-    }
+/// The state that a page is of is gone. Whoever goes on with a token gets one for the rest as it is now.
+fn expired(call: &Call, error: StoreError) -> ApiError {
+    let StoreError::Compacted { .. } = error else { return error.into() };
+    let message = match Continue::decode(&call.options.continue_token) {
+        Ok(Continue { after, .. }) => {
+            return ApiError::ExpiredContinue(Continue { revision: None, after }.encode().unwrap_or_default());
+        }
+        Err(_) => "The resourceVersion for the provided list is too old.",
+    };
+    ApiError::Expired(message.to_owned())
 }

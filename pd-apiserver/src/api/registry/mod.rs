@@ -33,6 +33,8 @@ pub(crate) use self::{
 
 /// managedFields and last-applied annotations come on top of what a user wrote.
 const STORED_BYTES_MAX: usize = OBJECT_BYTES_MAX + (512 << 10);
+/// Members of metadata that an object has not when nothing is in them.
+const LEFT_OUT_WHEN_EMPTY: [&str; 4] = ["annotations", "labels", "finalizers", "ownerReferences"];
 /// Times that a write without a resourceVersion is tried against ever newer states.
 const WRITE_ATTEMPTS: usize = 16;
 
@@ -172,7 +174,18 @@ fn require_namespace(call: &Call) -> Result<(), ApiError> {
         .forbidden(format!("unable to create new content in namespace {namespace} because it is being terminated")))
 }
 
-/// Takes apiVersion and kind from the URL when the body lacks them, and refuses other ones.
+/// Nothing, or nothing in it.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    }
+}
+
+/// Takes apiVersion and kind from the URL when the body lacks them, and refuses other ones. What metadata has empty it
+/// has not, as upstream: else an object differs from one that says less of the same.
 pub(crate) fn check_type(kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
     let Some(map) = object.as_object_mut() else {
         return Err(ApiError::BadRequest("the body must be one object, as JSON or YAML".to_owned()));
@@ -202,7 +215,12 @@ pub(crate) fn check_type(kind: &Kind, object: &mut Value) -> Result<(), ApiError
             map.insert("metadata".to_owned(), Value::Object(serde_json::Map::new()));
             Ok(())
         }
-        Some(Value::Object(_)) => Ok(()),
+        Some(Value::Object(_)) => {
+            if let Some(metadata) = map["metadata"].as_object_mut() {
+                metadata.retain(|key, value| !(LEFT_OUT_WHEN_EMPTY.contains(&key.as_str()) && is_empty(value)));
+            }
+            Ok(())
+        }
         Some(_) => Err(ApiError::BadRequest("metadata must be an object".to_owned())),
     }
 }

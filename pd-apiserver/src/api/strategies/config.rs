@@ -10,6 +10,8 @@ use super::super::{
 
 /// Longest key, as upstream.
 const KEY_BYTES_MAX: usize = 253;
+/// Bytes of all values together, as upstream.
+const BYTES_MAX: usize = 1 << 20;
 
 /// Takes over `stringData` into `data`, and says which type a Secret without one has.
 pub(super) fn default_secret(secret: &mut Value) {
@@ -25,6 +27,19 @@ pub(super) fn default_secret(secret: &mut Value) {
 /// Rules of a new object.
 pub(super) fn validate(object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
+    let secret = |value: &Value| STANDARD.decode(text(value)).map_or(0, |bytes| bytes.len());
+    let size: usize = match object["kind"].as_str() {
+        Some("Secret") => entries(object, "data").map(|(_, value)| secret(value)).sum(),
+        _ => ["data", "binaryData"]
+            .iter()
+            .flat_map(|part| entries(object, part))
+            .map(|(_, value)| text(value).len())
+            .sum(),
+    };
+    if size > BYTES_MAX {
+        let message = format!("Too long: may not be more than {BYTES_MAX} bytes");
+        causes.push(Cause::new(reasons::TOO_LONG, "data", message));
+    }
     for part in ["data", "binaryData", "stringData"] {
         for key in entries(object, part).map(|(key, _)| key) {
             let is_legal = key.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
@@ -80,6 +95,8 @@ mod tests {
         let fields = |causes: Vec<Cause>| causes.into_iter().map(|cause| cause.field).collect::<Vec<_>>();
         let map = json!({"kind": "ConfigMap", "data": {"a/b": "", "ok.txt": "", "..x": "", "twice": ""}, "binaryData": {"twice": ""}});
         assert_eq!(fields(validate(&map)), ["data[a/b]", "data[..x]", "data[twice]"]);
+        let large = json!({"kind": "ConfigMap", "data": {"a": "x".repeat(BYTES_MAX), "b": "x"}});
+        assert_eq!(fields(validate(&large)), ["data"]);
         let old = json!({"kind": "Secret", "type": "Opaque", "immutable": true, "data": {"a": "MQ=="}});
         let mut new = old.clone();
         assert_eq!(fields(validate_update(&old, &new)), Vec::<String>::new());

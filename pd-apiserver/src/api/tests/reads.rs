@@ -61,6 +61,41 @@ async fn pages_are_of_one_snapshot() {
 }
 
 #[tokio::test]
+async fn a_page_whose_state_is_gone_can_be_gone_on_with_as_things_are_now() {
+    const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+    let api = Api::new().await;
+    let make = async |name: String| {
+        assert_eq!(api.post(CONFIG_MAPS, json!({"metadata": {"name": name}})).await.code, StatusCode::CREATED);
+    };
+    for name in ["a", "c", "d", "f"] {
+        make(name.to_owned()).await;
+    }
+    let abandoned = api.get(&format!("{CONFIG_MAPS}?limit=1")).await;
+    make("b".to_owned()).await;
+    let used = api.get(&format!("{CONFIG_MAPS}?limit=1")).await;
+    let token = |answer: &Answer| answer.body["metadata"]["continue"].as_str().expect("a token").to_owned();
+    let mut next = token(&used);
+    // Each list after a write needs a state of its own; one that is in use is kept.
+    for number in 0..100 {
+        make(format!("z-{number}")).await;
+        api.get(&format!("{CONFIG_MAPS}?limit=1")).await;
+        if number == 50 {
+            let page = api.get(&format!("{CONFIG_MAPS}?limit=2&continue={next}")).await;
+            assert_eq!(names(&page), ["b", "c"]);
+            next = token(&page);
+        }
+    }
+    assert_eq!(names(&api.get(&format!("{CONFIG_MAPS}?limit=1&continue={next}")).await), ["d"]);
+    let gone = api.get(&format!("{CONFIG_MAPS}?limit=1&continue={}", token(&abandoned))).await;
+    assert_eq!((gone.code, &gone.body["reason"]), (StatusCode::GONE, &json!("Expired")), "{gone:?}");
+    let page = api.get(&format!("{CONFIG_MAPS}?limit=3&resourceVersion=0&continue={}", token(&gone))).await;
+    assert_eq!(names(&page), ["b", "c", "d"]);
+    assert_eq!(names(&api.get(&format!("{CONFIG_MAPS}?limit=1&continue={}", token(&page))).await), ["f"]);
+    let exact = api.get(&format!("{CONFIG_MAPS}?limit=1&resourceVersion=2&resourceVersionMatch=Exact")).await;
+    assert_eq!(exact.body["message"], "The resourceVersion for the provided list is too old.");
+}
+
+#[tokio::test]
 async fn tables_and_metadata_come_when_they_are_asked_for() {
     let api = with_jobs(&["a"]).await;
     let table = api.get_as(JOBS, TABLE).await.body;

@@ -9,6 +9,23 @@ async fn with_job() -> (Api, String) {
 }
 
 #[tokio::test]
+async fn what_is_empty_in_metadata_is_not_there() {
+    const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+    let api = Api::new().await;
+    let metadata = json!({"name": "c", "labels": {}, "annotations": {}, "finalizers": [], "ownerReferences": []});
+    let made = api.post(CONFIG_MAPS, json!({"metadata": metadata})).await;
+    for key in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        assert_eq!(made.body["metadata"].get(key), None, "{key}");
+    }
+    let path = format!("{CONFIG_MAPS}/c");
+    let same = api.patch(&path, MERGE, json!({"metadata": {"annotations": {}}})).await;
+    assert_eq!(same.body, made.body);
+    api.patch(&path, MERGE, json!({"metadata": {"labels": {"q": "1"}}})).await;
+    let without = api.patch(&path, MERGE, json!({"metadata": {"labels": {"q": null}}})).await;
+    assert_eq!(without.body["metadata"].get("labels"), None);
+}
+
+#[tokio::test]
 async fn a_write_that_changes_nothing_is_not_written() {
     let (api, uri) = with_job().await;
     let before = api.get(&uri).await.body;
