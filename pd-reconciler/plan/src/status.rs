@@ -26,13 +26,13 @@ pub(crate) fn write(
     plan: &mut Plan,
 ) {
     if work.stage == Stage::Finished {
-        return;
+        return observe(work, now, plan);
     }
     let old = work.job.status.clone().unwrap_or_default();
     let mut new = old.clone();
     count(work, &mut new);
     set_conditions(work, is_settled, now, &mut new);
-    new.observed_generation = work.job.metadata.generation;
+    set_observed(work, &mut new);
     new.task_digest = new.task_digest.or_else(|| Some(work.job.spec.task.digest()));
     new.cache_key = new.cache_key.or_else(|| cache::key(work));
     new.cached.clone_from(&work.cached);
@@ -57,6 +57,26 @@ pub(crate) fn write(
     tell(work, &old, &new, plan);
     let job = work.facts.job.clone();
     plan.actions.push(Action::WriteJobStatus { job, status: Box::new(new) });
+}
+
+/// A change of the spec that changes nothing of a job that is over is seen all the same: whoever waits for a condition
+/// believes no status of an earlier generation.
+fn observe(work: &mut Work<'_>, now: Timestamp, plan: &mut Plan) {
+    let Some(old) = work.job.status.as_ref() else { return };
+    if old.observed_generation == work.job.metadata.generation {
+        return;
+    }
+    let mut new = old.clone();
+    set_observed(work, &mut new);
+    work.memory.status_ordered = Some(now);
+    plan.actions.push(Action::WriteJobStatus { job: work.facts.job.clone(), status: Box::new(new) });
+}
+
+/// All that a status says is of the spec as it is now.
+fn set_observed(work: &Work<'_>, status: &mut JobStatus) {
+    let generation = work.job.metadata.generation;
+    status.observed_generation = generation;
+    status.conditions.iter_mut().for_each(|condition| condition.observed_generation = generation);
 }
 
 /// Where the subtasks stand.

@@ -40,7 +40,9 @@ fn every_case_gives_the_plan_in_its_file() {
 
 /// Plans, applies and plans again until nothing changes, and tells what each round did.
 fn run(case: &Case, name: &str) -> String {
-    let policy = Policy { work_stealing: case.work_stealing_enabled, ..Policy::default() };
+    let usual = Policy::default();
+    let pairs_max = case.pairs_max.unwrap_or(usual.pairs_max);
+    let policy = Policy { work_stealing: case.work_stealing_enabled, pairs_max, ..usual };
     let now = at(case.now);
     let mut snapshot = case.snapshot();
     let mut told = String::new();

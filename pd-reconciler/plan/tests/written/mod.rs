@@ -43,6 +43,8 @@ pub struct Case {
     /// `controller.work_stealing_enabled`.
     #[serde(default = "yes")]
     pub work_stealing_enabled: bool,
+    /// Pairs of a job and a node from which on jobs have nodes of their own; default: the policy's.
+    pub pairs_max: Option<usize>,
 }
 
 /// A CachedResult of the work that a job with `spec` asks for.
@@ -116,6 +118,9 @@ pub struct WrittenJob {
     /// Number of subtasks, once the plan call has answered and the job's status says so.
     pub planned: Option<u64>,
     pub goal: Option<u64>,
+    /// Of the spec; the status speaks of the first.
+    #[serde(default = "first")]
+    pub generation: i64,
     /// True conditions beyond Planned, by type: the reason.
     #[serde(default)]
     pub conditions: BTreeMap<String, String>,
@@ -209,6 +214,10 @@ pub struct WrittenAssignment {
 
 fn default_namespace() -> String {
     "default".into()
+}
+
+fn first() -> i64 {
+    1
 }
 
 fn one() -> u32 {
@@ -356,6 +365,7 @@ impl WrittenJob {
     fn facts(&self) -> JobFacts {
         let mut job = job(&self.name, &self.spec, self.created);
         job.status = self.status(&job);
+        job.metadata.generation = Some(self.generation);
         if self.is_changed {
             job.metadata.generation = Some(2);
             job.spec.task.params.clone_from(json!({"changed": true}).as_object().unwrap());
