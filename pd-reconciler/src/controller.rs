@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cpu_time::ThreadTime;
 use daemon::settings::Settings;
 use jiff::Timestamp;
 use pd_plan::{Plan, Policy};
@@ -20,7 +21,7 @@ use crate::{
     events::Recorder,
     execute::{self, Outcome},
     leader::Seat,
-    metrics::Metrics,
+    metrics::{Metrics, Planned},
     observe::{Observed, View},
 };
 
@@ -141,10 +142,11 @@ impl Controller {
         let snapshot = self.view.snapshot(now, self.policy.lost_after);
         let observed = Instant::now();
         let policy = self.policy.at_uptake(self.view.usual_uptake());
+        let processor = ThreadTime::now();
         let mut plan = pd_plan::plan(&snapshot, now, &policy);
-        let took = observed.elapsed();
+        let (took, computed) = (observed.elapsed(), processor.elapsed());
         self.rested_at = Instant::now() + took.min(REST_MAX);
-        self.metrics.planned(observed - started, took, plan.counts);
+        self.metrics.planned(Planned { snapshot: observed - started, plan: took, processor: computed }, plan.counts);
         self.view.remember(snapshot, &mut plan);
         for note in &plan.notes {
             tracing::debug!(subject = note.subject, reason = note.reason, message = note.message, "note");

@@ -106,8 +106,8 @@ async fn measure(scenario: &mut Scenario, options: &Options) -> Result<()> {
     let (nodes, jobs, subtasks) = (options.nodes, options.jobs, options.subtasks);
     println!("{subtasks} subtasks of {} ms in {jobs} jobs on {nodes} hollow nodes of one slot", options.spin_ms);
     print_shown(options.nodes, &shown);
-    let (plan, memory) = (quantile(&shown.metrics, "plan", 0.99)?, print_memory(scenario, &reconciler, &hollow)?);
-    ensure!(plan <= PLAN_P99_MAX, "99 of 100 plans take up to {plan} s, not {PLAN_P99_MAX} s");
+    let (plan, memory) = (quantile(&shown.metrics, "plan_cpu", 0.99)?, print_memory(scenario, &reconciler, &hollow)?);
+    ensure!(plan <= PLAN_P99_MAX, "99 of 100 plans take up to {plan} s of processor time, not {PLAN_P99_MAX} s");
     ensure!(memory <= MEMORY_BYTES_MAX, "a component took {memory} bytes, more than {MEMORY_BYTES_MAX}");
     Ok(())
 }
@@ -301,7 +301,12 @@ fn print_shown(nodes: usize, shown: &Shown) {
     row("utilisation of the hollow slots", format!("{:.3}", shown.busy / (wall * nodes as f64)));
     row("assignments", shown.assignments.to_string());
     row("intervals in grants and segments", shown.intervals.to_string());
-    for (what, name) in [("plan", "plan"), ("snapshot", "snapshot"), ("whole round, writes included", "round")] {
+    for (what, name) in [
+        ("plan", "plan"),
+        ("plan, processor time", "plan_cpu"),
+        ("snapshot", "snapshot"),
+        ("whole round, writes included", "round"),
+    ] {
         for of in [0.5, 0.99] {
             let bound = quantile(&shown.metrics, name, of).map_or("-".to_owned(), |s| format!("≤ {:.3}", s * 1000.0));
             row(&format!("{what}, p{:.0}, ms", of * 100.0), bound);
