@@ -12,6 +12,7 @@
 //! little-endian, row by row.
 
 mod kernel;
+mod orbits;
 mod palette;
 mod params;
 mod view;

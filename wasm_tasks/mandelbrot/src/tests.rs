@@ -49,6 +49,19 @@ fn counts_equal_the_plain_loop_whatever_the_tiles() {
 }
 
 #[test]
+fn orbits_that_end_anywhere_in_a_block_have_the_count_of_the_definition() {
+    for max in 120..150 {
+        let params = format!(
+            r#"{{"width": 40, "height": 40, "tileSize": 40, "maxIterations": {max}, "centerX": -0.7463, "centerY": 0.1102,
+                "scale": 0.005, "output": "counts"}}"#
+        );
+        let expected = plain(&serde_json::from_str(&params).unwrap());
+        assert!(expected.iter().any(|count| (64..max).contains(count)), "long orbits that escape");
+        assert_eq!(counts(&params), expected, "{max}");
+    }
+}
+
+#[test]
 fn the_png_shows_the_counts_in_the_palettes_colours() {
     for palette in [Palette::Classic, Palette::Fire, Palette::Gray] {
         let name = serde_json::to_string(&palette).unwrap();

@@ -24,6 +24,8 @@ mod tests {
         assert!(!mask.any());
         let mask = a.le(b) & Mask64x2::new(true, false);
         assert!(mask.any());
+        assert!(!mask.all() && a.le(b).all());
+        assert_eq!(a.max(F64x2::new(f64::NAN, 3.0)).to_array(), [1.5, 3.0]);
         assert_eq!(U64x2::zero().count(mask).count(mask).to_array(), [2, 0]);
         let words = U32x4::new([1, u32::MAX, 0x8000_0000, 7]);
         assert_eq!((words + U32x4::splat(1)).to_array(), [2, 0, 0x8000_0001, 8]);

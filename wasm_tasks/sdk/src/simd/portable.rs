@@ -32,6 +32,12 @@ impl F64x2 {
         Self([a, a])
     }
 
+    /// Lane by lane the larger one; `self` where `other` is NaN.
+    #[inline(always)]
+    pub fn max(self, other: Self) -> Self {
+        Self(from_fn(|lane| if self.0[lane] < other.0[lane] { other.0[lane] } else { self.0[lane] }))
+    }
+
     /// Lane by lane `self <= other`; false for NaN.
     #[inline(always)]
     pub fn le(self, other: Self) -> Mask64x2 {
@@ -50,6 +56,12 @@ impl Mask64x2 {
     #[inline(always)]
     pub fn new(a: bool, b: bool) -> Self {
         Self([a, b].map(|lane| u64::from(lane).wrapping_neg()))
+    }
+
+    /// True if both lanes are.
+    #[inline(always)]
+    pub fn all(self) -> bool {
+        self.0[0] & self.0[1] != 0
     }
 
     /// True if a lane is.

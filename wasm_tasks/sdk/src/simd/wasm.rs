@@ -32,6 +32,12 @@ impl F64x2 {
         Self(arch::f64x2_splat(a))
     }
 
+    /// Lane by lane the larger one; `self` where `other` is NaN.
+    #[inline(always)]
+    pub fn max(self, other: Self) -> Self {
+        Self(arch::f64x2_pmax(self.0, other.0))
+    }
+
     /// Lane by lane `self <= other`; false for NaN.
     #[inline(always)]
     pub fn le(self, other: Self) -> Mask64x2 {
@@ -50,6 +56,12 @@ impl Mask64x2 {
     #[inline(always)]
     pub fn new(a: bool, b: bool) -> Self {
         Self(arch::i64x2(-i64::from(a), -i64::from(b)))
+    }
+
+    /// True if both lanes are.
+    #[inline(always)]
+    pub fn all(self) -> bool {
+        arch::i64x2_all_true(self.0)
     }
 
     /// True if a lane is.
