@@ -65,8 +65,11 @@ pub(crate) fn observe(work: &mut Work<'_>, hands: &[Hand<'_>], nodes: &Nodes<'_>
         (losses.at, losses.slots) = (planned, f64::from(usable));
     }
     *losses = losses.until(now, idle, f64::from(usable));
+    let Idle { queueing, stealing, tail, lost } = losses.spent;
+    let spent = losses.capacity - queueing - stealing - tail - lost;
     let reports = work.drafts.iter().filter_map(Draft::status);
     let busy: f64 = reports.map(|report| report.busy_seconds.max(0.0)).sum();
+    let busy = busy.max(spent);
     let taken_over = work.cached.as_ref().map(|cached| cached.outputs.indexes()).unwrap_or_default();
     work.memory.pace.observe(&(&work.fold.done - &taken_over), busy, given);
     for draft in &work.drafts {
