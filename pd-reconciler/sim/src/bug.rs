@@ -29,11 +29,13 @@ pub enum Bug {
     QuotaForgotten,
     /// A kubelet goes on with an Assignment that was deleted.
     DeletionMissed,
+    /// A kubelet whose set-up of a job has failed never tries it again.
+    SetUpNotForgiven,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ThiefBeforeAck,
         Self::AckBeforeDrop,
         Self::ForeignReport,
@@ -45,6 +47,7 @@ impl Bug {
         Self::SlotsOverrun,
         Self::QuotaForgotten,
         Self::DeletionMissed,
+        Self::SetUpNotForgiven,
     ];
 
     /// Its name on the command line.
@@ -61,6 +64,7 @@ impl Bug {
             Self::SlotsOverrun => "slots-overrun",
             Self::QuotaForgotten => "quota-forgotten",
             Self::DeletionMissed => "deletion-missed",
+            Self::SetUpNotForgiven => "set-up-not-forgiven",
         }
     }
 }

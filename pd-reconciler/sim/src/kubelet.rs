@@ -2,25 +2,23 @@
 //! them stands in `world::node`.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
 use pd_kubelet::sync::{Candidate, Have, Pace, Setup, Stage, Stretch};
 use schemas::{
-    Assignment, AssignmentStatus, Digest, IndexSet,
-    assignment::{Failure, FailureOutcome, MergeReport, PlanReport, Running, Segment},
+    Assignment, IndexSet,
+    assignment::{CallFailure, FailureOutcome, MergeReport, PlanReport},
+    job::{JobResult, Layout},
 };
 
 use crate::{
     events::{Micros, SECOND},
+    ledger::{Ledger, View},
     network::Line,
-    world::Event,
+    world::{Event, Whose},
 };
-
-/// As in the kubelet's ledger.
-const ALPHA: f64 = 0.3;
-const SAMPLE_SECONDS: f64 = 0.035;
 
 /// Number of an Assignment: the digits of its UID.
 pub(crate) type Key = u32;
@@ -56,6 +54,8 @@ pub(crate) struct Kubelet {
     pub(crate) hand_outs: u64,
     /// What waits until it is thawed.
     pub(crate) held: Vec<Event>,
+    /// Whose set-up fails here.
+    pub(crate) spoilt: BTreeSet<Whose>,
     pub(crate) runs: u64,
 }
 
@@ -67,11 +67,21 @@ pub(crate) struct Run {
     /// Tells this run's end from those of runs that are over.
     pub(crate) number: u64,
     pub(crate) begun: Micros,
-    /// The index that will end its executor.
-    pub(crate) deadly: Option<u64>,
+    pub(crate) fate: Fate,
     /// Cost paid until `since`.
     pub(crate) paid: f64,
     pub(crate) since: Micros,
+}
+
+/// What will become of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It comes to its end.
+    Ends,
+    /// Its executor dies of that index.
+    Dies(u64),
+    /// No executor can load the component: nothing of it begins.
+    Unloadable,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,29 +97,6 @@ pub(crate) enum Doing {
     Merge {
         attempt: u32,
     },
-}
-
-/// What has ended of one Assignment on one node.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ledger {
-    pub(crate) node_uid: String,
-    pub(crate) completed: IndexSet,
-    pub(crate) failed: BTreeMap<u32, IndexSet>,
-    pub(crate) plan: Option<PlanReport>,
-    /// The try that `plan` answers.
-    pub(crate) plan_attempt: u32,
-    pub(crate) merge: Option<MergeReport>,
-    pub(crate) started: u64,
-    pub(crate) rate: f64,
-    pub(crate) busy_seconds: f64,
-}
-
-/// What a status says beside the outcomes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct View {
-    pub(crate) generation: i64,
-    pub(crate) retained: IndexSet,
-    pub(crate) running: Vec<Running>,
 }
 
 /// A call that waits for a slot.
@@ -130,7 +117,10 @@ pub(crate) struct Work {
     pub(crate) queued: u64,
     pub(crate) retained: IndexSet,
     pub(crate) pace: Pace,
+    /// A failed one is under way until it is forgiven.
     pub(crate) setup: Setup,
+    /// When it failed, until it is forgiven.
+    pub(crate) setup_failed_at: Option<Micros>,
     pub(crate) plan: Stage,
     pub(crate) plan_attempt: u32,
     pub(crate) merge: Option<(u32, Stage)>,
@@ -191,6 +181,7 @@ impl Kubelet {
             spool: BTreeMap::new(),
             hand_outs: 0,
             held: Vec::new(),
+            spoilt: BTreeSet::new(),
             runs: 0,
         }
     }
@@ -222,72 +213,6 @@ impl Kubelet {
     }
 }
 
-impl Ledger {
-    /// Counts a run into rate and use, as the kubelet's ledger does.
-    pub(crate) fn sample(&mut self, ended: u64, seconds: f64) {
-        self.busy_seconds += seconds;
-        if ended > 0 && seconds > 0.0 {
-            let sample = ended as f64 / seconds;
-            let weight = ALPHA * (seconds / SAMPLE_SECONDS).min(1.0);
-            self.rate = if self.rate > 0.0 { self.rate + weight * (sample - self.rate) } else { sample };
-        }
-    }
-
-    /// Takes over what the server knows of us and we do not.
-    pub(crate) fn adopt(&mut self, status: &AssignmentStatus) {
-        if status.node_uid != self.node_uid {
-            return;
-        }
-        self.completed |= &status.completed();
-        if self.failed.is_empty() {
-            for failure in &status.failures {
-                *self.failed.entry(failure.attempt).or_default() |= &failure.indexes;
-            }
-        }
-        if self.plan.is_none() {
-            (self.plan, self.plan_attempt) = (status.plan.clone(), status.plan_attempt);
-        }
-        self.merge = self.merge.take().or_else(|| status.merge.clone());
-        self.started = self.started.max(status.started);
-        self.busy_seconds = self.busy_seconds.max(status.busy_seconds);
-        self.rate = if self.rate > 0.0 { self.rate } else { status.rate };
-    }
-
-    /// What the server is told; the outputs are one segment called `segment`.
-    pub(crate) fn status(&self, view: &View, segment: Digest) -> AssignmentStatus {
-        let retained = &view.retained - &self.completed;
-        let failures: Vec<Failure> = self
-            .failed
-            .iter()
-            .map(|(attempt, indexes)| Failure {
-                attempt: *attempt,
-                outcome: FailureOutcome::Trap,
-                message: "simulated".into(),
-                indexes: indexes.clone(),
-                logs: vec![],
-            })
-            .collect();
-        let indexes = self.completed.clone();
-        let segments = vec![Segment { digest: segment, size: indexes.count(), indexes, logs: None }];
-        AssignmentStatus {
-            node_uid: self.node_uid.clone(),
-            observed_generation: view.generation,
-            plan: self.plan.clone(),
-            plan_attempt: self.plan_attempt,
-            succeeded: self.completed.count(),
-            segments: if self.completed.is_empty() { vec![] } else { segments },
-            failures,
-            retained,
-            running: view.running.iter().filter(|run| !self.completed.contains(run.index)).cloned().collect(),
-            merge: self.merge.clone(),
-            started: self.started,
-            rate: self.rate,
-            busy_seconds: self.busy_seconds,
-            ..AssignmentStatus::default()
-        }
-    }
-}
-
 impl Work {
     pub(crate) fn new(object: Arc<Assignment>, ledger: Ledger, met: Micros) -> Self {
         Self {
@@ -302,6 +227,7 @@ impl Work {
             retained: IndexSet::new(),
             pace: Pace::default(),
             setup: Setup::Missing,
+            setup_failed_at: None,
             calls: VecDeque::new(),
             served: 0,
             view: View::default(),
@@ -320,6 +246,28 @@ impl Work {
             merge: self.merge,
             setup: self.setup,
         }
+    }
+
+    /// Attempts have failed: nothing of them runs any more.
+    pub(crate) fn fail(&mut self, attempt: u32, outcome: FailureOutcome, indexes: &IndexSet) {
+        self.ledger.fail(attempt, outcome, indexes);
+        self.retained -= indexes;
+        self.view.retained -= indexes;
+    }
+
+    pub(crate) fn end_plan(&mut self, result: Result<Layout, CallFailure>) {
+        self.plan = Stage::Done;
+        self.ledger.plan_attempt = self.plan_attempt;
+        self.ledger.plan = Some(result.map_or_else(PlanReport::Failed, PlanReport::Layout));
+    }
+
+    pub(crate) fn end_merge(&mut self, attempt: u32, result: Result<JobResult, CallFailure>) {
+        self.merge = Some((attempt, Stage::Done));
+        let (result, failure) = match result {
+            Ok(result) => (Some(result), None),
+            Err(failure) => (None, Some(failure)),
+        };
+        self.ledger.merge = Some(MergeReport { attempt, result, failure });
     }
 
     /// What `choose` needs to know.

@@ -98,6 +98,11 @@ fn a_deletion_that_a_node_misses_is_found() {
 }
 
 #[test]
+fn a_set_up_that_is_never_tried_again_is_found() {
+    finds(Bug::SetUpNotForgiven, 1, &[Invariant::EveryJobEnds]);
+}
+
+#[test]
 fn bugs_have_names() {
     for bug in Bug::ALL {
         assert_eq!(bug.name().parse::<Bug>(), Ok(bug));

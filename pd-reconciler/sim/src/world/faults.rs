@@ -11,8 +11,14 @@ use crate::{
 /// How long a kubelet takes to start and list.
 const START: Micros = SECOND / 4;
 
-/// An orphan is collected that long after it became one, at most.
-const SWEPT_AFTER: Micros = SECOND;
+/// Whose set-up fails on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whose {
+    /// Every job's: its disk is full, or its cache unreadable.
+    All,
+    /// That job's: its component does not compile there.
+    Job(u64),
+}
 
 /// What strikes, or ends. Numbers are those of `World::add_node` and `World::add_reconciler`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,11 +67,10 @@ pub enum Fault {
     Delete(u64),
     /// All executors of a node die at once, as if memory had run out.
     KillExecutors(usize),
-}
-
-/// UID of a scenario's job.
-fn uid(job: u64) -> String {
-    format!("j{job}")
+    /// A node cannot set jobs up, nor load what it has set up.
+    SpoilSetUp(usize, Whose),
+    /// It can again.
+    MendSetUp(usize, Whose),
 }
 
 impl World {
@@ -76,6 +81,12 @@ impl World {
             Fault::Cordon(..) | Fault::Uncordon(_) | Fault::Suspend(..) | Fault::Parallelism(..) => self.edit(fault),
             Fault::Delete(job) => self.delete(job),
             Fault::KillExecutors(node) => self.kill_executors(node),
+            Fault::SpoilSetUp(node, whose) => {
+                self.kubelets[node].spoilt.insert(whose);
+            }
+            Fault::MendSetUp(node, whose) => {
+                self.kubelets[node].spoilt.remove(&whose);
+            }
             Fault::Start(node) => self.start_kubelet(node),
             Fault::Kill(node) => self.stop_kubelet(node),
             Fault::Wipe(node) => self.wipe(node),
@@ -116,32 +127,6 @@ impl World {
             }
         }
         self.listen();
-    }
-
-    /// What people change while the cluster runs.
-    fn edit(&mut self, fault: Fault) {
-        let changed = match fault {
-            Fault::Cordon(node, drains) => self.server.edit_node(&self.kubelets[node].name, false, drains),
-            Fault::Uncordon(node) => self.server.edit_node(&self.kubelets[node].name, true, false),
-            Fault::Suspend(job, suspend) => self.server.edit_job(&uid(job), |job| job.spec.suspend = suspend),
-            Fault::Parallelism(job, slots) => self.server.edit_job(&uid(job), |job| job.spec.parallelism = slots),
-            _ => None,
-        };
-        if let Some(object) = changed {
-            self.announce(&object);
-        }
-    }
-
-    fn delete(&mut self, job: u64) {
-        let Some(object) = self.server.delete_job(&uid(job)) else { return };
-        self.announce(&object);
-        self.sweep_later();
-    }
-
-    /// The garbage collector has something to do.
-    pub(super) fn sweep_later(&mut self) {
-        let delay = self.chance.below(SWEPT_AFTER);
-        self.events.file(self.now + delay, Event::Sweep);
     }
 
     /// Keeps track of whose lease is renewed.

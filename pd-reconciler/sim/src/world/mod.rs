@@ -1,12 +1,15 @@
 //! The world: everything of one simulated cluster, and the loop that lets the next event happen. Handlers stand
-//! in the rooms below: `calls` (requests, answers, watches), `node` (the kubelets' shell), `report`,
-//! `control` (the reconcilers' shell), `faults`.
+//! in the rooms below: `calls` (requests, answers, watches), `node`, `set_up` and `runs` (the kubelets' shell), `report`,
+//! `control` (the reconcilers' shell), `faults`, `people`.
 
 mod calls;
 mod control;
 mod faults;
 mod node;
+mod people;
 mod report;
+mod runs;
+mod set_up;
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -14,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use pd_plan::{Policy, QueueFacts};
 use schemas::{Job, condition, job::conditions};
 
-pub use self::faults::Fault;
+pub use self::faults::{Fault, Whose};
 use crate::{
     bug::Bug,
     chance::Chance,
@@ -54,6 +57,7 @@ pub(crate) enum Event {
     Listed { to: Client, session: u32, objects: Rc<Vec<Object>>, version: u64 },
     News { to: Client, session: u32, object: Object },
     SetUp { kubelet: usize, incarnation: u32, key: Key, with_layout: bool },
+    Forgive { kubelet: usize, incarnation: u32, key: Key },
     Parts { kubelet: usize, incarnation: u32, key: Key, attempt: u32 },
     RunEnd { kubelet: usize, slot: usize, number: u64 },
     Report { kubelet: usize, incarnation: u32, key: Key },
@@ -210,6 +214,11 @@ impl World {
         self.events.file(at, Event::Submit { job: Box::new(job) });
     }
 
+    /// Number of indexes of a scenario's job.
+    pub(crate) fn subtasks(&self, job: u64) -> u64 {
+        self.loads.get(&people::uid(job)).map_or(0, |load| load.costs.count())
+    }
+
     /// Lets a fault strike at `at`.
     pub fn strike(&mut self, at: Micros, fault: Fault) {
         self.events.file(at, Event::Fault(fault));
@@ -272,6 +281,7 @@ impl World {
             | Event::Listed { to: Client::Kubelet(number), .. }
             | Event::News { to: Client::Kubelet(number), .. } => Some(*number),
             Event::SetUp { kubelet, .. }
+            | Event::Forgive { kubelet, .. }
             | Event::Parts { kubelet, .. }
             | Event::Report { kubelet, .. }
             | Event::Tick { kubelet, .. } => Some(*kubelet),
@@ -288,6 +298,7 @@ impl World {
             Event::SetUp { kubelet, incarnation, key, with_layout } => {
                 self.set_up(kubelet, incarnation, key, with_layout);
             }
+            Event::Forgive { kubelet, incarnation, key } => self.forgive(kubelet, incarnation, key),
             Event::Parts { kubelet, incarnation, key, attempt } => self.parts(kubelet, incarnation, key, attempt),
             Event::Report { kubelet, incarnation, key } => self.report_if_due(kubelet, incarnation, key),
             Event::Tick { kubelet, incarnation, key } => self.tick(kubelet, incarnation, key),

@@ -1,0 +1,92 @@
+//! The jobs of a scenario: what users ask for, and what is true of the work.
+
+use schemas::{Digest, Job, queue};
+use serde_json::json;
+
+use super::{ATTEMPTS, Drawn};
+use crate::{
+    chance::Chance,
+    events::Micros,
+    load::{Costs, Load, Shape},
+    outcomes::Outcomes,
+    world::World,
+};
+
+/// Most indexes of one job: enough for intervals to be split many times.
+const INDEXES_MAX: f64 = 400.0;
+
+/// What a user asks for beside the work: in half of the scenarios nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wishes {
+    parallelism: Option<u32>,
+    priority: i32,
+    queue: &'static str,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self { parallelism: None, priority: 0, queue: queue::DEFAULT }
+    }
+}
+
+impl Wishes {
+    fn draw(parallelism: Option<u32>, chance: &mut Chance) -> Self {
+        let priority = chance.pick(&[0, 0, 0, -10, 10]);
+        let queue = chance.pick(&[queue::DEFAULT, "wide", "narrow", "single", "single"]);
+        Self { parallelism, priority, queue }
+    }
+}
+
+pub(super) fn draw(world: &mut World, drawn: &mut Drawn, chance: &mut Chance) {
+    // Its own stream, so that what users ask for moves nothing else of a seed.
+    let mut wishes = chance.fork(7);
+    let has_wishes = wishes.permille(500);
+    let mut deadly = chance.fork(8);
+    let capacity: f64 = drawn.nodes.iter().map(|(slots, speed)| *slots as f64 * speed).sum();
+    let slowest = drawn.nodes.iter().map(|(_, speed)| *speed).fold(1.0, f64::min);
+    let jobs = chance.between(1, 3);
+    drawn.jobs = jobs;
+    let mut bound = 0.0;
+    for number in 0..jobs {
+        let share = drawn.heal_at as f64 * capacity / jobs as f64 * (0.2 + chance.unit());
+        let count = if chance.permille(30) { chance.below(2) } else { chance.log_between(2.0, INDEXES_MAX) as u64 };
+        let mean = share / count.max(1) as f64 * chance.pick(&[0.02, 0.3, 1.0]);
+        let costs = Costs::new(chance.pick(&Shape::ALL), count, mean, chance.bits());
+        let outcomes = Outcomes {
+            seed: chance.bits(),
+            hopeless: chance.pick(&[0, 0, 0, 5]),
+            flaky: chance.pick(&[0, 0, 0, 100]),
+            deadly: deadly.pick(&[0, 0, 0, 10]),
+            attempts: ATTEMPTS,
+        };
+        bound += 3.0 * costs.total() / (slowest.min(capacity)) + f64::from(ATTEMPTS) * 2.0 * costs.longest() / slowest;
+        let parallelism = chance.permille(150).then(|| chance.between(1, 4) as u32);
+        let at = if number == 0 { 0 } else { chance.below(drawn.heal_at) };
+        let asked = Wishes { parallelism, ..Wishes::default() };
+        let asked = if has_wishes { Wishes::draw(parallelism, &mut wishes) } else { asked };
+        world.submit(at, job(number, asked), Load { costs, outcomes, call_cost: 20_000.0 });
+    }
+    drawn.work_done_by += bound as Micros;
+}
+
+/// A job of simulated work.
+pub(crate) fn job(number: u64, wishes: Wishes) -> Job {
+    let mut spec = json!({
+        "task": {"name": "simulated", "module": Digest::of(b"simulated").to_string(), "params": {}},
+        "backoffLimitPerIndex": ATTEMPTS - 1,
+        // No attempt is cut short: a frozen node's time is simulated, its watchdog's is not.
+        "subtaskTimeout": "1000days",
+        "priority": wishes.priority,
+        "queue": wishes.queue,
+    });
+    if let Some(parallelism) = wishes.parallelism {
+        spec["parallelism"] = json!(parallelism);
+    }
+    let object = json!({
+        "apiVersion": "processdistro.dev/v1",
+        "kind": "Job",
+        "metadata": {"name": format!("j{number}"), "namespace": "default", "uid": format!("j{number}")},
+        "spec": spec,
+    });
+    serde_json::from_value(object).expect("invariant: the job is written as the schema has it")
+}
