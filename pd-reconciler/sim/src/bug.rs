@@ -31,11 +31,15 @@ pub enum Bug {
     DeletionMissed,
     /// A kubelet whose set-up of a job has failed never tries it again.
     SetUpNotForgiven,
+    /// The reconciler allows each index a try more than its job does.
+    LimitForgotten,
+    /// The reconciler does not know the rules of failure policies.
+    RulesForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::ThiefBeforeAck,
         Self::AckBeforeDrop,
         Self::ForeignReport,
@@ -48,6 +52,8 @@ impl Bug {
         Self::QuotaForgotten,
         Self::DeletionMissed,
         Self::SetUpNotForgiven,
+        Self::LimitForgotten,
+        Self::RulesForgotten,
     ];
 
     /// Its name on the command line.
@@ -65,6 +71,8 @@ impl Bug {
             Self::QuotaForgotten => "quota-forgotten",
             Self::DeletionMissed => "deletion-missed",
             Self::SetUpNotForgiven => "set-up-not-forgiven",
+            Self::LimitForgotten => "limit-forgotten",
+            Self::RulesForgotten => "rules-forgotten",
         }
     }
 }

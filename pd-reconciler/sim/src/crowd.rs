@@ -55,7 +55,7 @@ impl Crowd {
         world.strike(0, Fault::StartReconciler(reconciler));
         for job in 0..self.jobs {
             let load = Load::sound(Shape::Uniform, self.indexes, self.cost as f64, &mut chance);
-            world.submit(SECOND + job * self.apart, scenario::job(job, scenario::Wishes::default()), load);
+            world.submit(SECOND + job * self.apart, scenario::job(job, &scenario::Wishes::default()), load);
         }
         let needed = self.jobs * self.indexes * self.cost / self.nodes as u64;
         let _ = world.run(SECOND + needed / 2);

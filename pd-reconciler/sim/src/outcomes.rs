@@ -4,6 +4,16 @@ use schemas::assignment::FailureOutcome;
 
 use crate::chance::hashed;
 
+/// How a task's own attempts fail. That its executor dies, or that it cannot be set up, is not its own doing.
+const KINDS: [FailureOutcome; 6] = [
+    FailureOutcome::Trap,
+    FailureOutcome::OutOfMemory,
+    FailureOutcome::Timeout,
+    FailureOutcome::TaskErrorRetryable,
+    FailureOutcome::TaskErrorPermanent,
+    FailureOutcome::InvalidOutput,
+];
+
 /// How the attempts of a job end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outcomes {
@@ -13,8 +23,12 @@ pub struct Outcomes {
     pub hopeless: u64,
     /// In a thousand: attempts that fail, but for the last that is allowed.
     pub flaky: u64,
+    /// In a thousand: pairs of an index and a node on which it always fails.
+    pub picky: u64,
     /// In a thousand: indexes that kill their executor each time.
     pub deadly: u64,
+    /// False: what fails traps; true: it fails in every way there is.
+    pub is_mixed: bool,
     /// Attempts that one index has.
     pub attempts: u32,
 }
@@ -22,17 +36,17 @@ pub struct Outcomes {
 impl Outcomes {
     /// True when nothing fails.
     pub fn is_sound(&self) -> bool {
-        self.hopeless == 0 && self.flaky == 0 && self.deadly == 0
+        self.hopeless == 0 && self.flaky == 0 && self.picky == 0 && self.deadly == 0
     }
 
     /// True when every attempt at it fails.
     pub fn is_hopeless(&self, index: u64) -> bool {
-        self.hopeless > 0 && hashed(self.seed, index, 3) * 1000.0 < self.hopeless as f64 || self.is_deadly(index)
+        self.strikes(self.hopeless, index, 3) || self.is_deadly(index)
     }
 
     /// True when every attempt at it ends the executor.
     fn is_deadly(&self, index: u64) -> bool {
-        self.deadly > 0 && hashed(self.seed, index, 4) * 1000.0 < self.deadly as f64
+        self.strikes(self.deadly, index, 4)
     }
 
     /// The first of `first..=last` that ends its executor.
@@ -40,9 +54,22 @@ impl Outcomes {
         if self.deadly == 0 { None } else { (first..=last).find(|index| self.is_deadly(*index)) }
     }
 
-    /// How this attempt fails, if it does. The last one does only if the index is hopeless.
-    pub fn failure(&self, index: u64, attempt: u32) -> Option<FailureOutcome> {
-        let is_flaky = || hashed(self.seed, index, 10 + u64::from(attempt)) * 1000.0 < self.flaky as f64;
-        (self.is_hopeless(index) || (attempt < self.attempts && is_flaky())).then_some(FailureOutcome::Trap)
+    /// How this attempt fails on that node, if it does. The last one does only if the index is hopeless, or on a node
+    /// on which it always fails.
+    pub fn failure(&self, index: u64, attempt: u32, node: usize) -> Option<FailureOutcome> {
+        let is_flaky = || attempt < self.attempts && self.strikes(self.flaky, index, 10 + u64::from(attempt));
+        let is_picky = || self.strikes(self.picky, index, 1000 + node as u64);
+        let fails = self.is_hopeless(index) || is_flaky() || is_picky();
+        fails.then(|| self.kind(index, attempt))
+    }
+
+    fn kind(&self, index: u64, attempt: u32) -> FailureOutcome {
+        let kind = hashed(self.seed, index, 2000 + u64::from(attempt)) * KINDS.len() as f64;
+        if self.is_mixed { KINDS[kind as usize] } else { FailureOutcome::Trap }
+    }
+
+    /// True so many times in a thousand, for `purpose`.
+    fn strikes(&self, permille: u64, index: u64, purpose: u64) -> bool {
+        permille > 0 && hashed(self.seed, index, purpose) * 1000.0 < permille as f64
     }
 }

@@ -103,6 +103,16 @@ fn a_set_up_that_is_never_tried_again_is_found() {
 }
 
 #[test]
+fn a_try_beyond_the_limit_is_found() {
+    finds(Bug::LimitForgotten, 1, &[Invariant::TriesCounted]);
+}
+
+#[test]
+fn forgotten_rules_of_a_failure_policy_are_found() {
+    finds(Bug::RulesForgotten, 1, &[Invariant::TriesCounted, Invariant::RightEnd]);
+}
+
+#[test]
 fn bugs_have_names() {
     for bug in Bug::ALL {
         assert_eq!(bug.name().parse::<Bug>(), Ok(bug));

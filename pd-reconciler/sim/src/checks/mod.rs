@@ -1,9 +1,10 @@
 //! Invariants: what must hold after every step, whatever struck. Judged from what the server stores and what the
 //! slots do, never from the plan's own notions. Each room judges one kind of thing: `writes`, `jobs`, `ends`, `slots`,
-//! `plans`.
+//! `plans`, `orders`.
 
 mod ends;
 mod jobs;
+mod orders;
 mod plans;
 mod slots;
 mod tally;
@@ -46,6 +47,8 @@ pub enum Invariant {
     DeletedStops,
     /// More jobs of a queue have begun than its quota allows.
     QuotaKept,
+    /// An index is tried once more, or once less, than its failures and its limit have it.
+    TriesCounted,
     /// A report counts that another registration of the node made.
     ReportsFenced,
     /// A plan breaks what `pd_plan::invariants` checks.

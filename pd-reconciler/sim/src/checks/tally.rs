@@ -14,7 +14,9 @@ use schemas::{
 pub(super) struct Tally {
     /// What any node ever delivered.
     pub(super) delivered: IndexSet,
-    /// By attempt: what failed at it, and may be tried again.
+    /// By attempt: what failed at it.
+    tried: BTreeMap<u32, IndexSet>,
+    /// By attempt: what failed at it in a way after which it may be tried again.
     retryable: BTreeMap<u32, IndexSet>,
     /// What failed at the last attempt that it has.
     exhausted: IndexSet,
@@ -32,8 +34,23 @@ impl Tally {
     /// Takes a report in.
     pub(super) fn take(&mut self, spec: &JobSpec, assignment: &Assignment, status: &AssignmentStatus) {
         self.delivered |= &status.completed();
+        self.take_failures(spec, status);
+        if let Some(PlanReport::Failed(failure)) = &status.plan {
+            let name = assignment.metadata.name.clone().unwrap_or_default();
+            self.plans.insert((name, status.plan_attempt), failure.outcome);
+        }
+        if let Some(merge) = &status.merge
+            && let Some(failure) = &merge.failure
+        {
+            self.merges.insert(merge.attempt, failure.outcome);
+        }
+    }
+
+    /// Takes in what a report says of failed indexes.
+    pub(super) fn take_failures(&mut self, spec: &JobSpec, status: &AssignmentStatus) {
         for failure in &status.failures {
             let indexes = &failure.indexes;
+            *self.tried.entry(failure.attempt).or_default() |= indexes;
             if failure.attempt > spec.backoff_limit_per_index {
                 self.exhausted |= indexes;
             }
@@ -46,15 +63,6 @@ impl Tally {
                 }
             }
         }
-        if let Some(PlanReport::Failed(failure)) = &status.plan {
-            let name = assignment.metadata.name.clone().unwrap_or_default();
-            self.plans.insert((name, status.plan_attempt), failure.outcome);
-        }
-        if let Some(merge) = &status.merge
-            && let Some(failure) = &merge.failure
-        {
-            self.merges.insert(merge.attempt, failure.outcome);
-        }
     }
 
     /// What may count as failed.
@@ -62,9 +70,14 @@ impl Tally {
         &self.exhausted | &self.hopeless
     }
 
-    /// What failed at an attempt and may be tried again.
+    /// What failed at an attempt in a way after which it may be tried again.
     pub(super) fn retryable(&self, attempt: u32) -> IndexSet {
         self.retryable.get(&attempt).cloned().unwrap_or_default()
+    }
+
+    /// What failed at that attempt or a later one.
+    pub(super) fn failed_since(&self, attempt: u32) -> IndexSet {
+        self.tried.range(attempt..).fold(IndexSet::new(), |all, (_, failed)| &all | failed)
     }
 
     /// What failed in a way that ends the job.

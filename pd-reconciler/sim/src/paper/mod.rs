@@ -173,7 +173,7 @@ fn simulate(seed: u64, case: &Case, trouble: Trouble, trace: Trace) -> Shown {
     }
     let reconciler = world.add_reconciler(LATENCY);
     world.strike(0, Fault::StartReconciler(reconciler));
-    world.submit(SECOND, scenario::job(0, scenario::Wishes::default()), case.load.clone());
+    world.submit(SECOND, scenario::job(0, &scenario::Wishes::default()), case.load.clone());
     let _ = world.run(GIVE_UP);
     let since = |job: &Job, type_: &str| transition(job, type_).map(micros_of);
     let job = world.job("j0");

@@ -3,7 +3,7 @@
 use schemas::{Digest, Job, queue};
 use serde_json::json;
 
-use super::{ATTEMPTS, Drawn};
+use super::{ATTEMPTS, Drawn, limits::Limits};
 use crate::{
     chance::Chance,
     events::Micros,
@@ -15,32 +15,47 @@ use crate::{
 /// Most indexes of one job: enough for intervals to be split many times.
 const INDEXES_MAX: f64 = 400.0;
 
-/// What a user asks for beside the work: in half of the scenarios nothing.
-#[derive(Clone, Copy, Debug)]
+/// What a user asks for beside the work.
+#[derive(Clone, Debug)]
 pub(crate) struct Wishes {
     parallelism: Option<u32>,
     priority: i32,
     queue: &'static str,
+    limits: Option<Limits>,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { parallelism: None, priority: 0, queue: queue::DEFAULT }
+        Self { parallelism: None, priority: 0, queue: queue::DEFAULT, limits: None }
     }
 }
 
 impl Wishes {
-    fn draw(parallelism: Option<u32>, chance: &mut Chance) -> Self {
-        let priority = chance.pick(&[0, 0, 0, -10, 10]);
-        let queue = chance.pick(&[queue::DEFAULT, "wide", "narrow", "single", "single"]);
-        Self { parallelism, priority, queue }
+    /// A place in a queue.
+    fn stand(&mut self, chance: &mut Chance) {
+        self.priority = chance.pick(&[0, 0, 0, -10, 10]);
+        self.queue = chance.pick(&[queue::DEFAULT, "wide", "narrow", "single", "single"]);
+    }
+}
+
+/// Each kind of wish has its own stream, so that it moves nothing else of a seed, and is made in half of the scenarios.
+struct Streams {
+    queues: Option<Chance>,
+    limits: Option<Chance>,
+}
+
+impl Streams {
+    fn of(chance: &Chance) -> Self {
+        let stream = |purpose| {
+            let mut stream = chance.fork(purpose);
+            stream.permille(500).then_some(stream)
+        };
+        Self { queues: stream(7), limits: stream(11) }
     }
 }
 
 pub(super) fn draw(world: &mut World, drawn: &mut Drawn, chance: &mut Chance) {
-    // Its own stream, so that what users ask for moves nothing else of a seed.
-    let mut wishes = chance.fork(7);
-    let has_wishes = wishes.permille(500);
+    let mut streams = Streams::of(chance);
     let mut deadly = chance.fork(8);
     let capacity: f64 = drawn.nodes.iter().map(|(slots, speed)| *slots as f64 * speed).sum();
     let slowest = drawn.nodes.iter().map(|(_, speed)| *speed).fold(1.0, f64::min);
@@ -52,25 +67,34 @@ pub(super) fn draw(world: &mut World, drawn: &mut Drawn, chance: &mut Chance) {
         let count = if chance.permille(30) { chance.below(2) } else { chance.log_between(2.0, INDEXES_MAX) as u64 };
         let mean = share / count.max(1) as f64 * chance.pick(&[0.02, 0.3, 1.0]);
         let costs = Costs::new(chance.pick(&Shape::ALL), count, mean, chance.bits());
-        let outcomes = Outcomes {
+        let mut outcomes = Outcomes {
             seed: chance.bits(),
             hopeless: chance.pick(&[0, 0, 0, 5]),
             flaky: chance.pick(&[0, 0, 0, 100]),
             deadly: deadly.pick(&[0, 0, 0, 10]),
             attempts: ATTEMPTS,
+            ..Outcomes::default()
         };
-        bound += 3.0 * costs.total() / (slowest.min(capacity)) + f64::from(ATTEMPTS) * 2.0 * costs.longest() / slowest;
         let parallelism = chance.permille(150).then(|| chance.between(1, 4) as u32);
         let at = if number == 0 { 0 } else { chance.below(drawn.heal_at) };
-        let asked = Wishes { parallelism, ..Wishes::default() };
-        let asked = if has_wishes { Wishes::draw(parallelism, &mut wishes) } else { asked };
-        world.submit(at, job(number, asked), Load { costs, outcomes, call_cost: 20_000.0 });
+        let mut wishes = Wishes { parallelism, ..Wishes::default() };
+        if let Some(chance) = &mut streams.queues {
+            wishes.stand(chance);
+        }
+        if let Some(chance) = &mut streams.limits {
+            let limits = Limits::draw(count, chance);
+            outcomes = limits.outcomes(chance);
+            wishes.limits = Some(limits);
+        }
+        let tries = f64::from(outcomes.attempts);
+        bound += 3.0 * costs.total() / (slowest.min(capacity)) + tries * 2.0 * costs.longest() / slowest;
+        world.submit(at, job(number, &wishes), Load { costs, outcomes, call_cost: 20_000.0 });
     }
     drawn.work_done_by += bound as Micros;
 }
 
 /// A job of simulated work.
-pub(crate) fn job(number: u64, wishes: Wishes) -> Job {
+pub(crate) fn job(number: u64, wishes: &Wishes) -> Job {
     let mut spec = json!({
         "task": {"name": "simulated", "module": Digest::of(b"simulated").to_string(), "params": {}},
         "backoffLimitPerIndex": ATTEMPTS - 1,
@@ -88,5 +112,9 @@ pub(crate) fn job(number: u64, wishes: Wishes) -> Job {
         "metadata": {"name": format!("j{number}"), "namespace": "default", "uid": format!("j{number}")},
         "spec": spec,
     });
-    serde_json::from_value(object).expect("invariant: the job is written as the schema has it")
+    let mut job: Job = serde_json::from_value(object).expect("invariant: the job is written as the schema has it");
+    if let Some(limits) = &wishes.limits {
+        limits.write(&mut job);
+    }
+    job
 }

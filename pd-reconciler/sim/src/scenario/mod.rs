@@ -2,6 +2,7 @@
 //! from then on every job has to come to its end within a bound.
 
 mod jobs;
+mod limits;
 mod strikes;
 
 use std::time::Duration;

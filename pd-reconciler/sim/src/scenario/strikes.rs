@@ -1,6 +1,6 @@
 //! What strikes the cluster of a scenario, and what ends that.
 
-use super::{ATTEMPTS, Drawn};
+use super::Drawn;
 use crate::{
     chance::Chance,
     events::{Micros, SECOND},
@@ -104,7 +104,7 @@ pub(super) fn draw_spoilt(world: &mut World, drawn: &mut Drawn, chance: &mut Cha
         world.strike(0, Fault::SpoilSetUp(node, Whose::Job(job)));
         // It is trusted with one index after the other, and where no other node is left each fails there until its
         // tries are used up.
-        drawn.work_done_by += world.subtasks(job) * u64::from(ATTEMPTS) * SPOILT_TRY;
+        drawn.work_done_by += world.tries(job) * SPOILT_TRY;
     }
 }
 

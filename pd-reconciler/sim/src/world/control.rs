@@ -7,7 +7,7 @@ use std::{
 };
 
 use pd_plan::{Action, Plan, Readiness, Silence, Snapshot};
-use schemas::{Assignment, IndexSet};
+use schemas::{Assignment, IndexSet, Job};
 
 use super::{Client, Event, Tag, World, micros_of};
 use crate::{
@@ -104,6 +104,7 @@ impl World {
         let mut plan = pd_plan::plan(&snapshot, now, &self.policy);
         self.stats.plans += 1;
         self.check_plan(&snapshot, &plan);
+        self.check_orders(number, &plan);
         let reconciler = &mut self.reconcilers[number];
         reconciler.remember(&mut plan);
         let busy: BTreeSet<String> = plan.actions.iter().filter_map(Action::uid).map(str::to_owned).collect();
@@ -123,6 +124,9 @@ impl World {
             let assignments = snapshot.jobs.iter_mut().flat_map(|facts| &mut facts.assignments);
             assignments.for_each(|assignment| change(Arc::make_mut(assignment)));
         };
+        let edit = |snapshot: &mut Snapshot, edit: &dyn Fn(&mut Job)| {
+            snapshot.jobs.iter_mut().for_each(|facts| edit(Arc::make_mut(&mut facts.job)));
+        };
         match self.bug {
             Some(Bug::ThiefBeforeAck) => change(snapshot, &|assignment| {
                 if let Some(status) = &mut assignment.status {
@@ -136,6 +140,8 @@ impl World {
                 }
             }),
             Some(Bug::QuotaForgotten) => snapshot.queues.iter_mut().for_each(|queue| queue.jobs = None),
+            Some(Bug::LimitForgotten) => edit(snapshot, &|job| job.spec.backoff_limit_per_index += 1),
+            Some(Bug::RulesForgotten) => edit(snapshot, &|job| job.spec.failure_policy = None),
             Some(Bug::LostWorkRedone) => {
                 let lost = snapshot.nodes.iter().filter(|node| node.ready == Readiness::Unknown);
                 let lost: BTreeSet<String> = lost.map(|node| node.uid.clone()).collect();

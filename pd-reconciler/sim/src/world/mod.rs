@@ -214,9 +214,10 @@ impl World {
         self.events.file(at, Event::Submit { job: Box::new(job) });
     }
 
-    /// Number of indexes of a scenario's job.
-    pub(crate) fn subtasks(&self, job: u64) -> u64 {
-        self.loads.get(&people::uid(job)).map_or(0, |load| load.costs.count())
+    /// Most tries at the indexes of a scenario's job together.
+    pub(crate) fn tries(&self, job: u64) -> u64 {
+        let tries = |load: &Load| load.costs.count() * u64::from(load.outcomes.attempts);
+        self.loads.get(&people::uid(job)).map_or(0, tries)
     }
 
     /// Lets a fault strike at `at`.

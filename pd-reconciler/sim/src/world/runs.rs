@@ -143,7 +143,7 @@ impl World {
             work.ledger.completed.insert_range(ended);
         } else {
             for index in ended {
-                match load.outcomes.failure(index, attempt) {
+                match load.outcomes.failure(index, attempt, kubelet) {
                     Some(outcome) => work.fail(attempt, outcome, &IndexSet::from(index..=index)),
                     None => work.ledger.completed.insert_range(index..=index),
                 }

@@ -1,0 +1,91 @@
+//! Orders: what a plan gives to nodes, judged by what its reconciler has seen, whatever a planted bug makes the plan
+//! believe.
+
+use std::collections::BTreeMap;
+
+use pd_plan::{Action, Plan};
+use schemas::{Assignment, IndexSet, Job};
+
+use super::{Invariant, tally::Tally};
+use crate::{reconciler::Reconciler, world::World};
+
+impl World {
+    /// What a plan of a reconciler gives is within the limits that the reconciler knows.
+    pub(crate) fn check_orders(&mut self, number: usize, plan: &Plan) {
+        if !self.checks.are_on {
+            return;
+        }
+        let reconciler = &self.reconcilers[number];
+        let broken = plan.actions.iter().find_map(|action| match action {
+            Action::CreateAssignment(order) | Action::ReplaceAssignment { assignment: order, .. } => {
+                Order::of(order, reconciler)?.broken()
+            }
+            _ => None,
+        });
+        if let Some((invariant, text)) = broken {
+            self.checks.break_(self.now, invariant, || text);
+        }
+    }
+}
+
+/// One write of an Assignment.
+struct Order<'a> {
+    order: &'a Assignment,
+    job: &'a Job,
+    reconciler: &'a Reconciler,
+    /// What it gives to the node beyond what the node has or has delivered, by attempt.
+    given: BTreeMap<u32, IndexSet>,
+}
+
+impl<'a> Order<'a> {
+    fn of(order: &'a Assignment, reconciler: &'a Reconciler) -> Option<Self> {
+        let uid = &order.spec.job.uid;
+        let job = reconciler.jobs.get(uid)?;
+        let known = reconciler.assignments.get(uid).and_then(|group| group.get(order.metadata.name.as_deref()?));
+        let mut given = BTreeMap::new();
+        for grant in &order.spec.grants {
+            let mut new = grant.indexes.clone();
+            let before = known.iter().flat_map(|known| &known.spec.grants);
+            before.filter(|old| old.attempt == grant.attempt).for_each(|old| new -= &old.indexes);
+            if let Some(status) = known.and_then(|known| known.status.as_ref()).filter(|_| !new.is_empty()) {
+                new -= &status.completed();
+            }
+            if !new.is_empty() {
+                given.insert(grant.attempt, new);
+            }
+        }
+        Some(Self { order, job, reconciler, given })
+    }
+
+    fn broken(&self) -> Option<(Invariant, String)> {
+        let name = self.order.metadata.name.as_deref().unwrap_or_default();
+        self.miscounted().map(|text| (Invariant::TriesCounted, format!("{name}: {text}")))
+    }
+
+    /// A try that is not the next one of its index, or for which there is no leave.
+    fn miscounted(&self) -> Option<String> {
+        if self.given.is_empty() {
+            return None;
+        }
+        let spec = &self.job.spec;
+        let mut tally = Tally::default();
+        for known in self.reconciler.assignments.get(&self.order.spec.job.uid).into_iter().flat_map(BTreeMap::values) {
+            known.status.iter().for_each(|status| tally.take_failures(spec, status));
+        }
+        for (attempt, given) in &self.given {
+            if *attempt > spec.backoff_limit_per_index + 1 {
+                return Some(format!("[{given}] is given out for try {attempt}, which is beyond its limit"));
+            }
+            if *attempt > 1 && !tally.retryable(attempt - 1).is_superset(given) {
+                let early = given - &tally.retryable(attempt - 1);
+                return Some(format!("[{early}] is given out for try {attempt} and has not failed so that it may be"));
+            }
+            // A copy is of the try that it copies, which may have failed elsewhere.
+            let again = &(given & &tally.failed_since(*attempt)) - &self.order.spec.copies;
+            if !again.is_empty() {
+                return Some(format!("[{again}] is given out for try {attempt}, which has failed already"));
+            }
+        }
+        None
+    }
+}
