@@ -35,11 +35,13 @@ pub enum Bug {
     LimitForgotten,
     /// The reconciler does not know the rules of failure policies.
     RulesForgotten,
+    /// The reconciler does not know of the taints of nodes.
+    TaintForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ThiefBeforeAck,
         Self::AckBeforeDrop,
         Self::ForeignReport,
@@ -54,6 +56,7 @@ impl Bug {
         Self::SetUpNotForgiven,
         Self::LimitForgotten,
         Self::RulesForgotten,
+        Self::TaintForgotten,
     ];
 
     /// Its name on the command line.
@@ -73,6 +76,7 @@ impl Bug {
             Self::SetUpNotForgiven => "set-up-not-forgiven",
             Self::LimitForgotten => "limit-forgotten",
             Self::RulesForgotten => "rules-forgotten",
+            Self::TaintForgotten => "taint-forgotten",
         }
     }
 }

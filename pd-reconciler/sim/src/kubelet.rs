@@ -7,6 +7,7 @@ use std::{
 };
 
 use pd_kubelet::sync::{Candidate, Have, Pace, Setup, Stage, Stretch};
+use pd_plan::Taint;
 use schemas::{
     Assignment, IndexSet,
     assignment::{CallFailure, FailureOutcome, MergeReport, PlanReport},
@@ -29,6 +30,9 @@ pub(crate) struct Kubelet {
     pub(crate) name: String,
     /// UID of its Node object: it changes when it joins anew.
     pub(crate) uid: String,
+    /// With which it joins.
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) taints: Vec<Taint>,
     pub(crate) joins: u32,
     pub(crate) has_joined: bool,
     pub(crate) line: Line,
@@ -165,6 +169,8 @@ impl Kubelet {
         Self {
             uid: format!("{name}-1"),
             name,
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
             joins: 1,
             has_joined: false,
             line,

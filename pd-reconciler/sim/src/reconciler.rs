@@ -206,6 +206,8 @@ impl Reconciler {
         NodeFacts {
             name: node.name.clone(),
             uid: node.uid.clone(),
+            labels: node.labels.clone(),
+            taints: node.taints.clone(),
             slots: node.slots,
             ready: node.ready,
             idle_reason: node.idle_reason.clone(),

@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use pd_plan::Readiness;
+use pd_plan::{Readiness, Taint};
 use schemas::{Assignment, AssignmentStatus, Job, JobStatus};
 
-use crate::{bug::Bug, world::is_over};
+use crate::{bug::Bug, kubelet::Kubelet, world::is_over};
 
 /// A Node, as far as the plan reads it.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub(crate) struct NodeObject {
     pub(crate) number: usize,
     pub(crate) name: String,
     pub(crate) uid: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) taints: Vec<Taint>,
     pub(crate) slots: u32,
     pub(crate) ready: Readiness,
     /// False when it is cordoned.
@@ -115,12 +117,14 @@ impl Server {
     }
 
     /// Stores a node that joins; one of the same name is replaced.
-    pub(crate) fn join(&mut self, number: usize, name: &str, uid: &str, slots: u32) -> Object {
+    pub(crate) fn join(&mut self, number: usize, kubelet: &Kubelet) -> Object {
         let node = NodeObject {
             number,
-            name: name.to_owned(),
-            uid: uid.to_owned(),
-            slots,
+            name: kubelet.name.clone(),
+            uid: kubelet.uid.clone(),
+            labels: kubelet.labels.clone(),
+            taints: kubelet.taints.clone(),
+            slots: kubelet.slots.len() as u32,
             ready: Readiness::True,
             schedulable: true,
             draining: false,
@@ -128,7 +132,7 @@ impl Server {
             version: self.next_version(),
         };
         let node = Arc::new(node);
-        self.nodes.insert(name.to_owned(), Arc::clone(&node));
+        self.nodes.insert(kubelet.name.clone(), Arc::clone(&node));
         Object::Node(node)
     }
 
@@ -168,15 +172,17 @@ impl Server {
         gone
     }
 
-    /// An administrator cordons a node, drains it, or lets it take work again; none when it has not joined.
-    pub(crate) fn edit_node(&mut self, name: &str, schedulable: bool, draining: bool) -> Option<Object> {
-        let version = self.version + 1;
+    /// An administrator changes a node; none when it has not joined, or nothing of it changes.
+    pub(crate) fn edit_node(&mut self, name: &str, edit: impl FnOnce(&mut NodeObject)) -> Option<Object> {
         let there = self.nodes.get_mut(name)?;
-        if (there.schedulable, there.draining) == (schedulable, draining) {
+        let mut node = (**there).clone();
+        edit(&mut node);
+        if node == **there {
             return None;
         }
-        self.version = version;
-        *there = Arc::new(NodeObject { schedulable, draining, version, ..(**there).clone() });
+        self.version += 1;
+        node.version = self.version;
+        *there = Arc::new(node);
         Some(Object::Node(Arc::clone(there)))
     }
 

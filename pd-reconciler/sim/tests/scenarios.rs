@@ -113,6 +113,11 @@ fn forgotten_rules_of_a_failure_policy_are_found() {
 }
 
 #[test]
+fn a_forgotten_taint_is_found() {
+    finds(Bug::TaintForgotten, 1, &[Invariant::PlacementKept]);
+}
+
+#[test]
 fn bugs_have_names() {
     for bug in Bug::ALL {
         assert_eq!(bug.name().parse::<Bug>(), Ok(bug));

@@ -47,6 +47,8 @@ pub enum Invariant {
     DeletedStops,
     /// More jobs of a queue have begun than its quota allows.
     QuotaKept,
+    /// A node is given something of a job that may not use it.
+    PlacementKept,
     /// An index is tried once more, or once less, than its failures and its limit have it.
     TriesCounted,
     /// A report counts that another registration of the node made.

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use pd_plan::{Action, Plan};
-use schemas::{Assignment, IndexSet, Job};
+use pd_plan::{Action, Effect, Plan, Taint};
+use schemas::{Assignment, AssignmentSpec, IndexSet, Job, job::Toleration};
 
 use super::{Invariant, tally::Tally};
 use crate::{reconciler::Reconciler, world::World};
@@ -35,6 +35,8 @@ struct Order<'a> {
     reconciler: &'a Reconciler,
     /// What it gives to the node beyond what the node has or has delivered, by attempt.
     given: BTreeMap<u32, IndexSet>,
+    /// It orders a plan or a merge call.
+    is_call: bool,
 }
 
 impl<'a> Order<'a> {
@@ -54,12 +56,47 @@ impl<'a> Order<'a> {
                 given.insert(grant.attempt, new);
             }
         }
-        Some(Self { order, job, reconciler, given })
+        let calls = |spec: &AssignmentSpec| {
+            let plan = spec.plan.then_some(spec.plan_attempt);
+            (plan, spec.merge.as_ref().map(|merge| merge.attempt))
+        };
+        let ((plan, merge), before) = (calls(&order.spec), known.map(|known| calls(&known.spec)).unwrap_or_default());
+        let is_call = plan.is_some() && plan != before.0 || merge.is_some() && merge != before.1;
+        Some(Self { order, job, reconciler, given, is_call })
     }
 
     fn broken(&self) -> Option<(Invariant, String)> {
         let name = self.order.metadata.name.as_deref().unwrap_or_default();
-        self.miscounted().map(|text| (Invariant::TriesCounted, format!("{name}: {text}")))
+        let broken = |invariant, text: &str| (invariant, format!("{name}: {text}"));
+        let misplaced = self.misplaced().map(|text| broken(Invariant::PlacementKept, text));
+        misplaced.or_else(|| self.miscounted().map(|text| broken(Invariant::TriesCounted, &text)))
+    }
+
+    /// Something new for a node that takes no work, or not this job's.
+    fn misplaced(&self) -> Option<&'static str> {
+        if self.given.is_empty() && !self.is_call {
+            return None;
+        }
+        let spec = &self.order.spec;
+        let Some(node) = self.reconciler.nodes.get(&spec.node_name).filter(|node| node.uid == spec.node_uid) else {
+            return Some("its node is gone");
+        };
+        let placement = self.job.spec.placement.clone().unwrap_or_default();
+        let is_tolerated = |taint: &Taint| {
+            let is_it = |toleration: &Toleration| {
+                toleration.matches(&taint.key, &taint.value, taint.effect.name())
+            };
+            taint.effect == Effect::PreferNoSchedule || placement.tolerations.iter().any(is_it)
+        };
+        if !node.schedulable || node.draining {
+            Some("its node is cordoned")
+        } else if placement.node_selector.iter().any(|(key, value)| node.labels.get(key) != Some(value)) {
+            Some("its node has not the labels that the job selects")
+        } else if !node.taints.iter().all(is_tolerated) {
+            Some("its node has a taint that the job does not tolerate")
+        } else {
+            None
+        }
     }
 
     /// A try that is not the next one of its index, or for which there is no leave.

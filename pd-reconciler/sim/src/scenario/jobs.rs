@@ -1,9 +1,9 @@
 //! The jobs of a scenario: what users ask for, and what is true of the work.
 
-use schemas::{Digest, Job, queue};
+use schemas::{Digest, Job, job::Placement, queue};
 use serde_json::json;
 
-use super::{ATTEMPTS, Drawn, limits::Limits};
+use super::{ATTEMPTS, Drawn, limits::Limits, places};
 use crate::{
     chance::Chance,
     events::Micros,
@@ -22,11 +22,12 @@ pub(crate) struct Wishes {
     priority: i32,
     queue: &'static str,
     limits: Option<Limits>,
+    placement: Option<Placement>,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { parallelism: None, priority: 0, queue: queue::DEFAULT, limits: None }
+        Self { parallelism: None, priority: 0, queue: queue::DEFAULT, limits: None, placement: None }
     }
 }
 
@@ -38,24 +39,25 @@ impl Wishes {
     }
 }
 
-/// Each kind of wish has its own stream, so that it moves nothing else of a seed, and is made in half of the scenarios.
+/// Each kind of wish has its own stream, so that it moves nothing else of a seed, and is made in some scenarios only.
 struct Streams {
     queues: Option<Chance>,
     limits: Option<Chance>,
+    places: Option<Chance>,
 }
 
 impl Streams {
-    fn of(chance: &Chance) -> Self {
+    fn of(chance: &Chance, drawn: &Drawn) -> Self {
         let stream = |purpose| {
             let mut stream = chance.fork(purpose);
             stream.permille(500).then_some(stream)
         };
-        Self { queues: stream(7), limits: stream(11) }
+        Self { queues: stream(7), limits: stream(11), places: drawn.has_places.then(|| chance.fork(13)) }
     }
 }
 
 pub(super) fn draw(world: &mut World, drawn: &mut Drawn, chance: &mut Chance) {
-    let mut streams = Streams::of(chance);
+    let mut streams = Streams::of(chance, drawn);
     let mut deadly = chance.fork(8);
     let capacity: f64 = drawn.nodes.iter().map(|(slots, speed)| *slots as f64 * speed).sum();
     let slowest = drawn.nodes.iter().map(|(_, speed)| *speed).fold(1.0, f64::min);
@@ -86,6 +88,7 @@ pub(super) fn draw(world: &mut World, drawn: &mut Drawn, chance: &mut Chance) {
             outcomes = limits.outcomes(chance);
             wishes.limits = Some(limits);
         }
+        wishes.placement = streams.places.as_mut().map(places::draw_placement);
         let tries = f64::from(outcomes.attempts);
         bound += 3.0 * costs.total() / (slowest.min(capacity)) + tries * 2.0 * costs.longest() / slowest;
         world.submit(at, job(number, &wishes), Load { costs, outcomes, call_cost: 20_000.0 });
@@ -116,5 +119,6 @@ pub(crate) fn job(number: u64, wishes: &Wishes) -> Job {
     if let Some(limits) = &wishes.limits {
         limits.write(&mut job);
     }
+    job.spec.placement.clone_from(&wishes.placement);
     job
 }

@@ -3,6 +3,7 @@
 
 mod jobs;
 mod limits;
+mod places;
 mod strikes;
 
 use std::time::Duration;
@@ -48,6 +49,8 @@ struct Drawn {
     work_done_by: Micros,
     reconcilers: usize,
     jobs: u64,
+    /// Nodes differ, and jobs may ask for some of them.
+    has_places: bool,
     /// The reconcilers themselves are struck too.
     shakes_control: bool,
 }
@@ -69,7 +72,15 @@ fn draw(world: &mut World, chance: &mut Chance) -> Drawn {
     let nodes: Vec<(usize, f64)> =
         (0..count).map(|_| (chance.between(1, 4) as usize, chance.log_between(0.25, 1.0))).collect();
     let heal_at = (chance.log_between(STRUCK.0, STRUCK.1) * 1e6) as Micros;
-    let mut drawn = Drawn { nodes, heal_at, work_done_by: heal_at, reconcilers: 1, jobs: 0, shakes_control: false };
+    let mut drawn = Drawn {
+        nodes,
+        heal_at,
+        work_done_by: heal_at,
+        reconcilers: 1,
+        jobs: 0,
+        has_places: false,
+        shakes_control: false,
+    };
     match chance.below(10) {
         0..=4 => {}
         5..=7 => drawn.shakes_control = true,
@@ -85,6 +96,11 @@ fn draw(world: &mut World, chance: &mut Chance) -> Drawn {
         world.strike(0, Fault::StartReconciler(number));
     }
     world.queues = draw_queues(&mut chance.fork(6));
+    let mut machines = chance.fork(12);
+    drawn.has_places = machines.permille(400);
+    if drawn.has_places {
+        places::draw_machines(world, &drawn, &mut machines);
+    }
     jobs::draw(world, &mut drawn, chance);
     strikes::draw_faults(world, &drawn, chance);
     // Its own stream, so that what people do moves nothing else of a seed.

@@ -108,7 +108,7 @@ pub(super) fn draw_spoilt(world: &mut World, drawn: &mut Drawn, chance: &mut Cha
     }
 }
 
-fn strike_for(world: &mut World, drawn: &Drawn, span: (Micros, Micros), start: Fault, end: Fault) {
+pub(super) fn strike_for(world: &mut World, drawn: &Drawn, span: (Micros, Micros), start: Fault, end: Fault) {
     world.strike(span.0, start);
     world.strike(span.1.min(drawn.heal_at), end);
 }
@@ -123,10 +123,13 @@ pub(super) fn heal(world: &mut World, drawn: &Drawn) {
             Fault::Mend(node),
             Fault::Throttle(node, 1.0),
             Fault::Uncordon(node),
+            Fault::Untaint(node),
         ] {
             world.strike(at, end);
         }
     }
+    // The first node never dies: it can take what no other one may.
+    world.strike(at, Fault::Furnish(0));
     world.strike(at, Fault::Weather(0, 0));
     world.strike(at, Fault::StartServer);
     (0..drawn.jobs).for_each(|job| world.strike(at, Fault::Suspend(job, false)));

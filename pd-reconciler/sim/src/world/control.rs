@@ -141,6 +141,7 @@ impl World {
             }),
             Some(Bug::QuotaForgotten) => snapshot.queues.iter_mut().for_each(|queue| queue.jobs = None),
             Some(Bug::LimitForgotten) => edit(snapshot, &|job| job.spec.backoff_limit_per_index += 1),
+            Some(Bug::TaintForgotten) => snapshot.nodes.iter_mut().for_each(|node| node.taints.clear()),
             Some(Bug::RulesForgotten) => edit(snapshot, &|job| job.spec.failure_policy = None),
             Some(Bug::LostWorkRedone) => {
                 let lost = snapshot.nodes.iter().filter(|node| node.ready == Readiness::Unknown);

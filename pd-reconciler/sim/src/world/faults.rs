@@ -1,5 +1,7 @@
 //! Faults, and the ends of faults.
 
+use pd_plan::Effect;
+
 use super::{Event, World};
 use crate::{
     bug::Bug,
@@ -59,6 +61,12 @@ pub enum Fault {
     Cordon(usize, bool),
     /// It takes work again.
     Uncordon(usize),
+    /// An administrator taints a node.
+    Taint(usize, Effect),
+    /// That taint is gone.
+    Untaint(usize),
+    /// An administrator makes a node fit for every job.
+    Furnish(usize),
     /// A user suspends that job, or lets it go on.
     Suspend(u64, bool),
     /// A user lets that job use so many slots.
@@ -78,7 +86,13 @@ impl World {
         self.trace.tell(self.now, || format!("fault {fault:?}"));
         self.stats.faults += 1;
         match fault {
-            Fault::Cordon(..) | Fault::Uncordon(_) | Fault::Suspend(..) | Fault::Parallelism(..) => self.edit(fault),
+            Fault::Cordon(..)
+            | Fault::Uncordon(_)
+            | Fault::Taint(..)
+            | Fault::Untaint(_)
+            | Fault::Furnish(_)
+            | Fault::Suspend(..)
+            | Fault::Parallelism(..) => self.edit(fault),
             Fault::Delete(job) => self.delete(job),
             Fault::KillExecutors(node) => self.kill_executors(node),
             Fault::SpoilSetUp(node, whose) => {
@@ -157,8 +171,7 @@ impl World {
         kubelet.line.incarnation += 1;
         if !kubelet.has_joined {
             kubelet.has_joined = true;
-            let (name, uid, slots) = (kubelet.name.clone(), kubelet.uid.clone(), kubelet.slots.len() as u32);
-            let object = self.server.join(number, &name, &uid, slots);
+            let object = self.server.join(number, kubelet);
             self.announce(&object);
         }
         let kubelet = &mut self.kubelets[number];

@@ -14,10 +14,11 @@ mod set_up;
 use std::{collections::BTreeMap, rc::Rc};
 
 use jiff::{SignedDuration, Timestamp};
-use pd_plan::{Policy, QueueFacts};
+use pd_plan::{Policy, QueueFacts, Taint};
 use schemas::{Job, condition, job::conditions};
 
 pub use self::faults::{Fault, Whose};
+pub(crate) use self::people::UPKEEP;
 use crate::{
     bug::Bug,
     chance::Chance,
@@ -199,6 +200,12 @@ impl World {
         let name = format!("n{:02}", self.kubelets.len());
         self.kubelets.push(Kubelet::new(name, slots, speed, Line::new(latency)));
         self.kubelets.len() - 1
+    }
+
+    /// With what a machine joins.
+    pub(crate) fn furnish(&mut self, node: usize, labels: BTreeMap<String, String>, taints: Vec<Taint>) {
+        let kubelet = &mut self.kubelets[node];
+        (kubelet.labels, kubelet.taints) = (labels, taints);
     }
 
     /// Adds a reconciler. It starts by `Fault::StartReconciler`.

@@ -1,10 +1,18 @@
 //! People: what users and administrators change while the cluster runs, and the garbage that they leave.
 
+use std::collections::BTreeMap;
+
+use pd_plan::Taint;
+
 use super::{Event, World};
 use crate::{
     events::{Micros, SECOND},
+    server::{NodeObject, Object},
     world::Fault,
 };
+
+/// Key of the taint that administrators put on nodes and take off again.
+pub(crate) const UPKEEP: &str = "upkeep";
 
 /// An orphan is collected that long after it became one, at most.
 const SWEPT_AFTER: Micros = SECOND;
@@ -13,8 +21,16 @@ impl World {
     /// What people change while the cluster runs.
     pub(super) fn edit(&mut self, fault: Fault) {
         let changed = match fault {
-            Fault::Cordon(node, drains) => self.server.edit_node(&self.kubelets[node].name, false, drains),
-            Fault::Uncordon(node) => self.server.edit_node(&self.kubelets[node].name, true, false),
+            Fault::Cordon(node, drains) => {
+                self.edit_node(node, |node| (node.schedulable, node.draining) = (false, drains))
+            }
+            Fault::Uncordon(node) => self.edit_node(node, |node| (node.schedulable, node.draining) = (true, false)),
+            Fault::Taint(node, effect) => {
+                let taint = Taint { key: UPKEEP.into(), value: String::new(), effect };
+                self.edit_node(node, |node| node.taints.push(taint))
+            }
+            Fault::Untaint(node) => self.edit_node(node, |node| node.taints.retain(|taint| taint.key != UPKEEP)),
+            Fault::Furnish(node) => self.furnish_for_all(node),
             Fault::Suspend(job, suspend) => self.server.edit_job(&uid(job), |job| job.spec.suspend = suspend),
             Fault::Parallelism(job, slots) => self.server.edit_job(&uid(job), |job| job.spec.parallelism = slots),
             _ => None,
@@ -22,6 +38,19 @@ impl World {
         if let Some(object) = changed {
             self.announce(&object);
         }
+    }
+
+    fn edit_node(&mut self, node: usize, edit: impl FnOnce(&mut NodeObject)) -> Option<Object> {
+        self.server.edit_node(&self.kubelets[node].name, edit)
+    }
+
+    /// Gives a node every label that some job selects by, and takes its taints.
+    fn furnish_for_all(&mut self, node: usize) -> Option<Object> {
+        let placements = self.server.jobs.values().filter_map(|job| job.spec.placement.as_ref());
+        let labels: BTreeMap<String, String> =
+            placements.flat_map(|placement| placement.node_selector.clone()).chain(self.kubelets[node].labels.clone()).collect();
+        self.furnish(node, labels.clone(), vec![]);
+        self.edit_node(node, |node| (node.labels, node.taints) = (labels, vec![]))
     }
 
     pub(super) fn delete(&mut self, job: u64) {
