@@ -37,11 +37,13 @@ pub enum Bug {
     RulesForgotten,
     /// The reconciler does not know of the taints of nodes.
     TaintForgotten,
+    /// The reconciler does not know whom jobs wait for.
+    DependencyForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ThiefBeforeAck,
         Self::AckBeforeDrop,
         Self::ForeignReport,
@@ -57,6 +59,7 @@ impl Bug {
         Self::LimitForgotten,
         Self::RulesForgotten,
         Self::TaintForgotten,
+        Self::DependencyForgotten,
     ];
 
     /// Its name on the command line.
@@ -77,6 +80,7 @@ impl Bug {
             Self::LimitForgotten => "limit-forgotten",
             Self::RulesForgotten => "rules-forgotten",
             Self::TaintForgotten => "taint-forgotten",
+            Self::DependencyForgotten => "dependency-forgotten",
         }
     }
 }

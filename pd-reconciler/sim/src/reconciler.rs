@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use pd_plan::{History, JobFacts, Memory, NodeFacts, NodeMemory, Plan, Silence, Snapshot};
-use schemas::{Assignment, Job};
+use schemas::{Assignment, Job, validation};
 
 use crate::{
     events::Micros,
@@ -184,10 +184,19 @@ impl Reconciler {
         });
         Snapshot {
             jobs: jobs.collect(),
+            finished: self.depended_on(),
             history: self.history.clone(),
             node_memories: self.node_memories.clone(),
             ..self.nodes_heard(kubelets, now)
         }
+    }
+
+    /// The jobs that are over and that an open one depends on.
+    fn depended_on(&self) -> Vec<Arc<Job>> {
+        let open = self.jobs.values().filter(|job| !is_over(job));
+        let names: BTreeSet<&str> = open.flat_map(|job| validation::dependencies(&job.spec)).collect();
+        let is_named = |job: &&Arc<Job>| job.metadata.name.as_deref().is_some_and(|name| names.contains(name));
+        self.jobs.values().filter(|job| is_over(job)).filter(is_named).cloned().collect()
     }
 
     /// The part of it that changes by itself: what is heard of the nodes.

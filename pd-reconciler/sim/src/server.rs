@@ -57,6 +57,7 @@ pub(crate) enum Gone {
 pub(crate) enum Request {
     CreateAssignment(Box<Assignment>),
     ReplaceAssignment(Box<Assignment>),
+    DeleteAssignment(Box<Assignment>),
     JobStatus {
         job: Arc<Job>,
         status: Box<JobStatus>,
@@ -162,12 +163,7 @@ impl Server {
     pub(crate) fn sweep(&mut self) -> Vec<Object> {
         let orphans =
             self.assignments.extract_if(.., |_, assignment| !self.jobs.contains_key(&assignment.spec.job.uid));
-        let gone = orphans.map(|(_, assignment)| {
-            let uid = assignment.metadata.uid.clone().unwrap_or_default();
-            let (job, node) = (assignment.spec.job.uid.clone(), assignment.spec.node_name.clone());
-            Object::Gone(Gone::Assignment { uid, job, node })
-        });
-        let gone: Vec<Object> = gone.collect();
+        let gone: Vec<Object> = orphans.map(|(_, orphan)| Object::Gone(gone(&orphan))).collect();
         self.version += gone.len() as u64;
         gone
     }
@@ -200,6 +196,7 @@ impl Server {
         match request {
             Request::CreateAssignment(assignment) => self.create(assignment, at),
             Request::ReplaceAssignment(assignment) => self.replace(assignment),
+            Request::DeleteAssignment(assignment) => self.delete(assignment),
             Request::JobStatus { job, status } => self.write_job_status(job, status),
             Request::NodeReady { node, ready } => self.set_ready(node, *ready),
             Request::NodeIdle { node, reason } => self.set_idle(node, reason.as_deref()),
@@ -234,6 +231,17 @@ impl Server {
         written.spec = assignment.spec.clone();
         written.metadata.generation = written.metadata.generation.map(|generation| generation + 1);
         (self.store(name, written), true)
+    }
+
+    fn delete(&mut self, assignment: &Assignment) -> (Answer, bool) {
+        let name = assignment.metadata.name.clone().unwrap_or_default();
+        let is_it = |there: &Arc<Assignment>| there.metadata.uid == assignment.metadata.uid;
+        if !self.assignments.get(&name).is_some_and(is_it) {
+            return (Answer::Conflict(None), false);
+        }
+        self.assignments.remove(&name);
+        self.version += 1;
+        (Answer::Written(Object::Gone(gone(assignment))), true)
     }
 
     fn report(&mut self, known: &Assignment, status: &AssignmentStatus, bug: Option<Bug>) -> (Answer, bool) {
@@ -303,6 +311,12 @@ impl Server {
         *there = Arc::new(NodeObject { ready, version, ..(**there).clone() });
         (Answer::Written(Object::Node(Arc::clone(there))), true)
     }
+}
+
+/// That an Assignment is not there any more.
+fn gone(assignment: &Assignment) -> Gone {
+    let uid = assignment.metadata.uid.clone().unwrap_or_default();
+    Gone::Assignment { uid, job: assignment.spec.job.uid.clone(), node: assignment.spec.node_name.clone() }
 }
 
 impl Object {

@@ -118,6 +118,11 @@ fn a_forgotten_taint_is_found() {
 }
 
 #[test]
+fn a_forgotten_dependency_is_found() {
+    finds(Bug::DependencyForgotten, 1, &[Invariant::DependenciesKept]);
+}
+
+#[test]
 fn bugs_have_names() {
     for bug in Bug::ALL {
         assert_eq!(bug.name().parse::<Bug>(), Ok(bug));

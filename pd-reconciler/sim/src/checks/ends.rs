@@ -26,6 +26,10 @@ impl World {
     /// Why a verdict does not follow from what the nodes have reported.
     fn unfounded(&self, job: &Job, status: &JobStatus, verdict: &Condition) -> Option<String> {
         let uid = job.metadata.uid.as_deref().unwrap_or_default();
+        if verdict.reason == "DependencyFailed" {
+            let is_founded = self.dependency_failed(job);
+            return (!is_founded).then(|| format!("{} although it had begun or none failed", verdict.message));
+        }
         let (load, tally) = (self.loads.get(uid)?, self.checks.tallies.get(uid));
         let (spec, total) = (&job.spec, load.costs.count());
         let (done, failed) = (&status.completed_indexes, &status.failed_indexes);

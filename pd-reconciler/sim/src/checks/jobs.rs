@@ -37,6 +37,7 @@ impl World {
         }
         if is_over(after) && !is_over(before) {
             self.stats.jobs += 1;
+            self.keep_end(after);
         }
         self.check_verdict(before, after);
     }

@@ -1,7 +1,8 @@
 //! Invariants: what must hold after every step, whatever struck. Judged from what the server stores and what the
-//! slots do, never from the plan's own notions. Each room judges one kind of thing: `writes`, `jobs`, `ends`, `slots`,
-//! `plans`, `orders`.
+//! slots do, never from the plan's own notions. Each room judges one kind of thing: `writes`, `jobs`, `ends`,
+//! `dependencies`, `slots`, `plans`, `orders`.
 
+mod dependencies;
 mod ends;
 mod jobs;
 mod orders;
@@ -47,6 +48,8 @@ pub enum Invariant {
     DeletedStops,
     /// More jobs of a queue have begun than its quota allows.
     QuotaKept,
+    /// A job begins before what it depends on is complete, or with another input than that came to.
+    DependenciesKept,
     /// A node is given something of a job that may not use it.
     PlacementKept,
     /// An index is tried once more, or once less, than its failures and its limit have it.
@@ -94,6 +97,8 @@ pub(crate) struct Checks {
     plans: u64,
     /// By job UID: what its nodes have reported.
     tallies: BTreeMap<String, Tally>,
+    /// By name: what the jobs that are over came to; none: they failed.
+    ends: BTreeMap<String, Option<Digest>>,
     /// Every segment that was ever reported.
     segments: BTreeMap<Digest, IndexSet>,
     /// By number of the node: Assignments that it was told are deleted.
@@ -109,6 +114,7 @@ impl Default for Checks {
             reconcilers: 0,
             plans: 0,
             tallies: BTreeMap::new(),
+            ends: BTreeMap::new(),
             segments: BTreeMap::new(),
             dropped: BTreeSet::new(),
         }
@@ -148,7 +154,10 @@ impl Checks {
         };
         match request {
             _ if !self.are_on => Before::Nothing,
-            Request::CreateAssignment(_) | Request::NodeReady { .. } | Request::NodeIdle { .. } => Before::Nothing,
+            Request::CreateAssignment(_)
+            | Request::DeleteAssignment(_)
+            | Request::NodeReady { .. }
+            | Request::NodeIdle { .. } => Before::Nothing,
             Request::ReplaceAssignment(written) => assignment(written),
             Request::Report { assignment: written, status } => match assignment(written) {
                 Before::Assignment(before) => Before::Report(before, status.node_uid.clone()),
@@ -171,7 +180,10 @@ impl World {
         match (before, object, from) {
             (Before::Report(before, node), Object::Assignment(after), _) => self.check_report(&node, &before, after),
             (Before::Assignment(before), Object::Assignment(after), _) => self.check_grants(Some(&before), after),
-            (_, Object::Assignment(after), Client::Reconciler(_)) => self.check_grants(None, after),
+            (_, Object::Assignment(after), Client::Reconciler(_)) => {
+                self.check_dependencies(after);
+                self.check_grants(None, after);
+            }
             (Before::Job(before), Object::Job(after), _) => self.check_status(&before, after),
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! The jobs of a scenario: what users ask for, and what is true of the work.
 
-use schemas::{Digest, Job, job::Placement, queue};
+use schemas::{Digest, Job, job::{InputFrom, Placement}, queue};
 use serde_json::json;
 
 use super::{ATTEMPTS, Drawn, limits::Limits, places};
@@ -23,11 +23,15 @@ pub(crate) struct Wishes {
     queue: &'static str,
     limits: Option<Limits>,
     placement: Option<Placement>,
+    /// The number of a job that must be complete before.
+    after: Option<u64>,
+    /// The number of a job whose result is an input.
+    input: Option<u64>,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { parallelism: None, priority: 0, queue: queue::DEFAULT, limits: None, placement: None }
+        Self { parallelism: None, priority: 0, queue: queue::DEFAULT, limits: None, placement: None, after: None, input: None }
     }
 }
 
@@ -37,6 +41,12 @@ impl Wishes {
         self.priority = chance.pick(&[0, 0, 0, -10, 10]);
         self.queue = chance.pick(&[queue::DEFAULT, "wide", "narrow", "single", "single"]);
     }
+
+    /// Others to wait for, of those with a lower number.
+    fn depend(&mut self, number: u64, chance: &mut Chance) {
+        let mut earlier = |permille| (number > 0 && chance.permille(permille)).then(|| chance.below(number));
+        (self.after, self.input) = (earlier(500), earlier(500));
+    }
 }
 
 /// Each kind of wish has its own stream, so that it moves nothing else of a seed, and is made in some scenarios only.
@@ -44,6 +54,7 @@ struct Streams {
     queues: Option<Chance>,
     limits: Option<Chance>,
     places: Option<Chance>,
+    dependencies: Option<Chance>,
 }
 
 impl Streams {
@@ -52,7 +63,7 @@ impl Streams {
             let mut stream = chance.fork(purpose);
             stream.permille(500).then_some(stream)
         };
-        Self { queues: stream(7), limits: stream(11), places: drawn.has_places.then(|| chance.fork(13)) }
+        Self { queues: stream(7), limits: stream(11), places: drawn.has_places.then(|| chance.fork(13)), dependencies: stream(14) }
     }
 }
 
@@ -88,6 +99,9 @@ pub(super) fn draw(world: &mut World, drawn: &mut Drawn, chance: &mut Chance) {
             outcomes = limits.outcomes(chance);
             wishes.limits = Some(limits);
         }
+        if let Some(chance) = &mut streams.dependencies {
+            wishes.depend(number, chance);
+        }
         wishes.placement = streams.places.as_mut().map(places::draw_placement);
         let tries = f64::from(outcomes.attempts);
         bound += 3.0 * costs.total() / (slowest.min(capacity)) + tries * 2.0 * costs.longest() / slowest;
@@ -119,6 +133,9 @@ pub(crate) fn job(number: u64, wishes: &Wishes) -> Job {
     if let Some(limits) = &wishes.limits {
         limits.write(&mut job);
     }
+    job.spec.depends_on = wishes.after.iter().map(|other| format!("j{other}")).collect();
+    let input = |other: &u64| ("base".to_owned(), InputFrom { job: format!("j{other}") });
+    job.spec.task.inputs_from = wishes.input.iter().map(input).collect();
     job.spec.placement.clone_from(&wishes.placement);
     job
 }

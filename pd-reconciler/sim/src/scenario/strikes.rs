@@ -88,13 +88,14 @@ pub(super) fn draw_deaths(world: &mut World, drawn: &Drawn, chance: &mut Chance)
     }
 }
 
-/// In a third of the scenarios nodes cannot set jobs up for a while; in a tenth one node never can set up one of them.
+/// In half of the scenarios nodes cannot set jobs up for a while; in a tenth one node never can set up one of them.
 pub(super) fn draw_spoilt(world: &mut World, drawn: &mut Drawn, chance: &mut Chance) {
     let nodes = drawn.nodes.len() as u64;
-    let times = if chance.permille(333) { chance.between(1, 6) } else { 0 };
+    let times = if chance.permille(500) { chance.between(1, 8) } else { 0 };
     for _ in 0..times {
         let at = chance.below(drawn.heal_at);
-        let span = (at, at + (chance.log_between(0.1, 120.0) * 1e6) as Micros);
+        // Longer than other faults: it shows only where something is set up, or begins.
+        let span = (at, at + (chance.log_between(1.0, 1200.0) * 1e6) as Micros);
         let (node, job) = (chance.below(nodes) as usize, Whose::Job(chance.below(drawn.jobs)));
         let whose = chance.pick(&[Whose::All, job]);
         strike_for(world, drawn, span, Fault::SpoilSetUp(node, whose), Fault::MendSetUp(node, whose));
@@ -130,6 +131,7 @@ pub(super) fn heal(world: &mut World, drawn: &Drawn) {
     }
     // The first node never dies: it can take what no other one may.
     world.strike(at, Fault::Furnish(0));
+    world.strike(at, Fault::Abandon);
     world.strike(at, Fault::Weather(0, 0));
     world.strike(at, Fault::StartServer);
     (0..drawn.jobs).for_each(|job| world.strike(at, Fault::Suspend(job, false)));

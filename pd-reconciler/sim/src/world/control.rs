@@ -141,6 +141,7 @@ impl World {
             }),
             Some(Bug::QuotaForgotten) => snapshot.queues.iter_mut().for_each(|queue| queue.jobs = None),
             Some(Bug::LimitForgotten) => edit(snapshot, &|job| job.spec.backoff_limit_per_index += 1),
+            Some(Bug::DependencyForgotten) => edit(snapshot, &|job| job.spec.depends_on.clear()),
             Some(Bug::TaintForgotten) => snapshot.nodes.iter_mut().for_each(|node| node.taints.clear()),
             Some(Bug::RulesForgotten) => edit(snapshot, &|job| job.spec.failure_policy = None),
             Some(Bug::LostWorkRedone) => {
@@ -178,6 +179,7 @@ impl World {
         match action {
             Action::CreateAssignment(assignment) => Some(Request::CreateAssignment(assignment)),
             Action::ReplaceAssignment { assignment, .. } => Some(Request::ReplaceAssignment(assignment)),
+            Action::DeleteAssignment(assignment) => Some(Request::DeleteAssignment(assignment)),
             Action::WriteJobStatus { job, mut status } => {
                 if self.bug == Some(Bug::CopyCountedTwice) {
                     let group = self.reconcilers[number].assignments.get(job.metadata.uid.as_deref()?);
@@ -263,7 +265,9 @@ impl World {
 /// UID of the job or the node that a write is about.
 fn subject(request: &Request) -> &str {
     match request {
-        Request::CreateAssignment(assignment) | Request::ReplaceAssignment(assignment) => &assignment.spec.job.uid,
+        Request::CreateAssignment(assignment)
+        | Request::ReplaceAssignment(assignment)
+        | Request::DeleteAssignment(assignment) => &assignment.spec.job.uid,
         Request::Report { assignment, .. } => &assignment.spec.job.uid,
         Request::JobStatus { job, .. } => job.metadata.uid.as_deref().unwrap_or_default(),
         Request::NodeReady { node, .. } | Request::NodeIdle { node, .. } => &node.uid,

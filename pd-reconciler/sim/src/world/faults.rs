@@ -2,7 +2,7 @@
 
 use pd_plan::Effect;
 
-use super::{Event, World};
+use super::{Event, World, people};
 use crate::{
     bug::Bug,
     events::{Micros, SECOND},
@@ -73,6 +73,8 @@ pub enum Fault {
     Parallelism(u64, Option<u32>),
     /// A user deletes that job.
     Delete(u64),
+    /// Users delete the jobs that wait for one that is not there any more.
+    Abandon,
     /// All executors of a node die at once, as if memory had run out.
     KillExecutors(usize),
     /// A node cannot set jobs up, nor load what it has set up.
@@ -93,7 +95,8 @@ impl World {
             | Fault::Furnish(_)
             | Fault::Suspend(..)
             | Fault::Parallelism(..) => self.edit(fault),
-            Fault::Delete(job) => self.delete(job),
+            Fault::Delete(job) => self.delete(&people::uid(job)),
+            Fault::Abandon => self.abandon(),
             Fault::KillExecutors(node) => self.kill_executors(node),
             Fault::SpoilSetUp(node, whose) => {
                 self.kubelets[node].spoilt.insert(whose);

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use pd_plan::Taint;
+use schemas::{Job, validation};
 
-use super::{Event, World};
+use super::{Event, World, is_over};
 use crate::{
     events::{Micros, SECOND},
     server::{NodeObject, Object},
@@ -53,10 +54,25 @@ impl World {
         self.edit_node(node, |node| (node.labels, node.taints) = (labels, vec![]))
     }
 
-    pub(super) fn delete(&mut self, job: u64) {
-        let Some(object) = self.server.delete_job(&uid(job)) else { return };
+    pub(super) fn delete(&mut self, job: &str) {
+        let Some(object) = self.server.delete_job(job) else { return };
         self.announce(&object);
         self.sweep_later();
+    }
+
+    /// Nothing will ever come of a job that waits for one that was deleted, nor of those that wait for it.
+    pub(super) fn abandon(&mut self) {
+        let jobs = &self.server.jobs;
+        let is_missing = |name: &str| !jobs.values().any(|job| job.metadata.name.as_deref() == Some(name));
+        let waits = |job: &Job| {
+            let has_begun = job.status.as_ref().is_some_and(|status| status.start_time.is_some());
+            !has_begun && !is_over(job) && validation::dependencies(&job.spec).into_iter().any(is_missing)
+        };
+        let abandoned = jobs.iter().find(|(_, job)| waits(job)).map(|(uid, _)| uid.clone());
+        if let Some(uid) = abandoned {
+            self.delete(&uid);
+            self.abandon();
+        }
     }
 
     /// The garbage collector has something to do.
