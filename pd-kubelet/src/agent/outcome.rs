@@ -2,7 +2,10 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use schemas::assignment::{FailureOutcome, Progress};
+use schemas::{
+    IndexSet,
+    assignment::{FailureOutcome, Progress},
+};
 use tokio::time::Instant;
 
 use super::{
@@ -15,7 +18,7 @@ use crate::{
     metrics::{OutcomeLabel, ResultLabel},
     report::Message,
     slots::{Batch, End, Event, EventKind, Failed},
-    sync::{Stage, Stretch},
+    sync::{self, Stage, Stretch},
 };
 
 impl Agent {
@@ -43,9 +46,13 @@ impl Agent {
         *progress = None;
         let attempt = *attempt;
         count(&self.means.setting.metrics, &batch);
-        if let Some(work) = self.works.get_mut(uid) {
-            self.means.setting.backlog.fetch_add(batch.bytes, Ordering::Relaxed);
-            work.take_batch(attempt, batch);
+        let Some(work) = self.works.get_mut(uid) else { return };
+        self.means.setting.backlog.fetch_add(batch.bytes, Ordering::Relaxed);
+        let failed: IndexSet = batch.failures.iter().map(|failed| failed.index).collect();
+        work.take_batch(attempt, batch);
+        if sync::is_owed(&work.object.spec, attempt, &failed) {
+            let uid = uid.clone();
+            self.sync(&uid);
         }
     }
 

@@ -143,6 +143,12 @@ pub fn sync(spec: &AssignmentSpec, have: &Have<'_>) -> Next {
     Next { steps, queue, retained, stop }
 }
 
+/// True when something that has failed is granted for a later try already. While it ran that try was not queued: what is
+/// to run has to be decided anew.
+pub fn is_owed(spec: &AssignmentSpec, attempt: u32, failed: &IndexSet) -> bool {
+    spec.grants.iter().any(|grant| grant.attempt > attempt && !grant.indexes.is_disjoint(failed))
+}
+
 /// True when nothing has ever been done here.
 fn is_new(have: &Have<'_>) -> bool {
     have.completed.is_none_or(IndexSet::is_empty)

@@ -94,6 +94,17 @@ fn work_is_what_is_granted_and_has_not_ended_nor_started() {
 }
 
 #[test]
+fn a_try_that_was_granted_while_an_earlier_one_ran_waits_for_its_failure() {
+    let spec = spec(&[(1, "0-9"), (4, "12")]);
+    let running = Have { started: vec![Stretch { attempt: 3, first: 12, last: 12 }], setup: READY, ..Have::default() };
+    assert_eq!(queued(&sync(&spec, &running)), [(1, 0, 9)], "it runs");
+    assert!(is_owed(&spec, 3, &set("11-12")) && !is_owed(&spec, 3, &set("0-11")) && !is_owed(&spec, 4, &set("12")));
+    let failed = BTreeMap::from([(3, set("12"))]);
+    let next = sync(&spec, &Have { failed: Some(&failed), setup: READY, ..Have::default() });
+    assert_eq!(queued(&next), [(4, 12, 12), (1, 0, 9)]);
+}
+
+#[test]
 fn what_was_withdrawn_is_dropped_unless_it_has_started() {
     let have = Have { started: vec![Stretch { attempt: 1, first: 0, last: 4 }], setup: READY, ..Have::default() };
     let mut shrunk = spec(&[(1, "0-2")]);

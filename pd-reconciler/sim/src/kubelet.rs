@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use pd_kubelet::sync::{Candidate, Have, Pace, Setup, Stage, Stretch};
+use pd_kubelet::sync::{self, Candidate, Have, Pace, Setup, Stage, Stretch};
 use pd_plan::Taint;
 use schemas::{
     Assignment, IndexSet,
@@ -119,6 +119,8 @@ pub(crate) struct Work {
     pub(crate) ledger: Ledger,
     pub(crate) queue: VecDeque<Stretch>,
     pub(crate) queued: u64,
+    /// A later try of what has failed is granted, and not in the queue yet.
+    pub(crate) is_owed: bool,
     pub(crate) retained: IndexSet,
     pub(crate) pace: Pace,
     /// A failed one is under way until it is forgiven.
@@ -230,6 +232,7 @@ impl Work {
             ledger,
             queue: VecDeque::new(),
             queued: 0,
+            is_owed: false,
             retained: IndexSet::new(),
             pace: Pace::default(),
             setup: Setup::Missing,
@@ -257,6 +260,7 @@ impl Work {
     /// Attempts have failed: nothing of them runs any more.
     pub(crate) fn fail(&mut self, attempt: u32, outcome: FailureOutcome, indexes: &IndexSet) {
         self.ledger.fail(attempt, outcome, indexes);
+        self.is_owed |= sync::is_owed(&self.object.spec, attempt, indexes);
         self.retained -= indexes;
         self.view.retained -= indexes;
     }

@@ -20,9 +20,9 @@ pub(super) struct Tally {
     retryable: BTreeMap<u32, IndexSet>,
     /// What failed at the last attempt that it has.
     exhausted: IndexSet,
-    /// What failed in a way after which it is not tried again.
+    /// What failed in a way after which it is not tried again, and the job goes on.
     hopeless: IndexSet,
-    /// What of that ends the job.
+    /// What failed in a way that ends the job.
     ending: IndexSet,
     /// By name of the Assignment and try: failed plan calls.
     plans: BTreeMap<(String, u32), FailureOutcome>,
@@ -57,16 +57,18 @@ impl Tally {
             match consequence(spec, failure.outcome) {
                 FailureAction::Retry => *self.retryable.entry(failure.attempt).or_default() |= indexes,
                 FailureAction::FailIndex => self.hopeless |= indexes,
-                FailureAction::FailJob => {
-                    self.hopeless |= indexes;
-                    self.ending |= indexes;
-                }
+                FailureAction::FailJob => self.ending |= indexes,
             }
         }
     }
 
     /// What may count as failed.
     pub(super) fn failed(&self) -> IndexSet {
+        &self.failed_alone() | &self.ending
+    }
+
+    /// The same without what ends the job.
+    pub(super) fn failed_alone(&self) -> IndexSet {
         &self.exhausted | &self.hopeless
     }
 

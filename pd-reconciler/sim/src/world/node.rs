@@ -69,6 +69,10 @@ impl World {
             return;
         }
         let was_shrunk = !object.spec.granted().is_superset(&work.object.spec.granted());
+        let is_forgiven = work.setup_failed_at.is_some() && self.bug != Some(Bug::SetUpNotForgiven);
+        if is_forgiven || work.object.spec.work != object.spec.work {
+            (work.setup, work.setup_failed_at) = (Setup::Missing, None);
+        }
         work.object = object;
         work.met = now;
         let queue = work.queue.clone();
@@ -124,6 +128,7 @@ impl World {
         let next = sync::sync(&work.object.spec, &work.have(started));
         work.queued = next.queue.iter().map(Stretch::count).sum();
         work.queue = next.queue;
+        work.is_owed = false;
         work.retained = next.retained;
         for step in next.steps {
             self.take_step(kubelet, key, step);

@@ -181,7 +181,7 @@ impl World {
         match doing {
             Doing::Plan => self.end_plan(kubelet, key),
             Doing::Merge { attempt } => self.end_merge(kubelet, key, attempt),
-            Doing::Indexes { .. } => {}
+            Doing::Indexes { .. } => self.sync_if_owed(kubelet, key),
         }
         self.dispatch(kubelet);
         let node = &self.kubelets[kubelet];
@@ -193,6 +193,13 @@ impl World {
             self.flush(kubelet, key);
         } else {
             self.arm_report(kubelet, key);
+        }
+    }
+
+    /// A later try was granted while the one that has failed ran.
+    fn sync_if_owed(&mut self, kubelet: usize, key: Key) {
+        if self.kubelets[kubelet].works.get(&key).is_some_and(|work| work.is_owed) {
+            self.sync(kubelet, key);
         }
     }
 
@@ -288,7 +295,9 @@ impl World {
         let Some(work) = node.works.get_mut(&key) else { return };
         work.is_ticking = false;
         self.settle(kubelet, key);
+        self.sync_if_owed(kubelet, key);
         self.show(kubelet, key);
+        self.dispatch(kubelet);
     }
 
     /// Tells the reporter what runs and what is retained.
