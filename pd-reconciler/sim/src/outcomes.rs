@@ -27,6 +27,8 @@ pub struct Outcomes {
     pub picky: u64,
     /// In a thousand: indexes that kill their executor each time.
     pub deadly: u64,
+    /// In a thousand: tries of the plan and the merge call that fail.
+    pub calls: u64,
     /// False: what fails traps; true: it fails in every way there is.
     pub is_mixed: bool,
     /// Attempts that one index has.
@@ -61,6 +63,12 @@ impl Outcomes {
         let is_picky = || self.strikes(self.picky, index, 1000 + node as u64);
         let fails = self.is_hopeless(index) || is_flaky() || is_picky();
         fails.then(|| self.kind(index, attempt))
+    }
+
+    /// How that try of the plan or the merge call fails on that node, if it does.
+    pub fn call_failure(&self, attempt: u32, node: usize) -> Option<FailureOutcome> {
+        let call = (u64::from(attempt) << 8) + node as u64;
+        self.strikes(self.calls, call, 5).then(|| self.kind(call, 0))
     }
 
     fn kind(&self, index: u64, attempt: u32) -> FailureOutcome {

@@ -49,7 +49,7 @@ fn a_thief_served_before_the_acknowledgement_is_found() {
 
 #[test]
 fn an_acknowledgement_before_the_drop_is_found() {
-    finds(Bug::AckBeforeDrop, 20, &[Invariant::OneOwner, Invariant::AcceptedNeverReruns]);
+    finds(Bug::AckBeforeDrop, 50, &[Invariant::OneOwner, Invariant::AcceptedNeverReruns]);
 }
 
 #[test]

@@ -83,9 +83,7 @@ impl<'a> Order<'a> {
         };
         let placement = self.job.spec.placement.clone().unwrap_or_default();
         let is_tolerated = |taint: &Taint| {
-            let is_it = |toleration: &Toleration| {
-                toleration.matches(&taint.key, &taint.value, taint.effect.name())
-            };
+            let is_it = |toleration: &Toleration| toleration.matches(&taint.key, &taint.value, taint.effect.name());
             taint.effect == Effect::PreferNoSchedule || placement.tolerations.iter().any(is_it)
         };
         if !node.schedulable || node.draining {

@@ -96,12 +96,10 @@ impl Tally {
         self.plans.len() > spec.backoff_limit_per_index as usize || self.plans.values().any(is_own_doing)
     }
 
-    /// True when the merge has failed for good, or at an attempt after which there is none.
+    /// True when the merge has failed for good, or more often than retries are allowed.
     pub(super) fn merge_failed(&self, spec: &JobSpec) -> bool {
-        let is_last = |(attempt, outcome): (&u32, &FailureOutcome)| {
-            *attempt > spec.backoff_limit_per_index || *outcome == FailureOutcome::TaskErrorPermanent
-        };
-        self.merges.iter().any(is_last)
+        let is_spent = self.merges.len() > spec.backoff_limit_per_index as usize;
+        is_spent || self.merges.values().any(|outcome| *outcome == FailureOutcome::TaskErrorPermanent)
     }
 }
 

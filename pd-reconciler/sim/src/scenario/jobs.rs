@@ -1,6 +1,10 @@
 //! The jobs of a scenario: what users ask for, and what is true of the work.
 
-use schemas::{Digest, Job, job::{InputFrom, Placement}, queue};
+use schemas::{
+    Digest, Job,
+    job::{InputFrom, Placement},
+    queue,
+};
 use serde_json::json;
 
 use super::{ATTEMPTS, Drawn, limits::Limits, places};
@@ -31,7 +35,15 @@ pub(crate) struct Wishes {
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { parallelism: None, priority: 0, queue: queue::DEFAULT, limits: None, placement: None, after: None, input: None }
+        Self {
+            parallelism: None,
+            priority: 0,
+            queue: queue::DEFAULT,
+            limits: None,
+            placement: None,
+            after: None,
+            input: None,
+        }
     }
 }
 
@@ -63,7 +75,12 @@ impl Streams {
             let mut stream = chance.fork(purpose);
             stream.permille(500).then_some(stream)
         };
-        Self { queues: stream(7), limits: stream(11), places: drawn.has_places.then(|| chance.fork(13)), dependencies: stream(14) }
+        Self {
+            queues: stream(7),
+            limits: stream(11),
+            places: drawn.has_places.then(|| chance.fork(13)),
+            dependencies: stream(14),
+        }
     }
 }
 

@@ -30,9 +30,7 @@ impl Limits {
     pub(super) fn draw(count: u64, chance: &mut Chance) -> Self {
         let retries = chance.pick(&[0, 1, 1, 2, 3, 5]);
         let failed_max = chance.pick(&[None, None, None, Some(0), Some(1), Some(4)]);
-        let failure = chance.permille(400).then(|| FailurePolicy {
-            rules: (0..chance.between(1, 2)).map(|_| draw_rule(chance)).collect(),
-        });
+        let failure = chance.permille(400).then(|| draw_rules(chance));
         let enough = 1 + chance.below(count);
         let success = chance.permille(300).then_some(SuccessPolicy { succeeded_count: Some(enough) });
         Self { retries, failed_max, failure, success }
@@ -46,6 +44,7 @@ impl Limits {
             flaky: chance.pick(&[0, 100, 300]),
             picky: chance.pick(&[0, 0, 200]),
             deadly: chance.pick(&[0, 0, 10]),
+            calls: chance.pick(&[0, 0, 0, 200]),
             is_mixed: chance.permille(500),
             attempts: self.retries + 1,
         }
@@ -61,7 +60,15 @@ impl Limits {
     }
 }
 
-fn draw_rule(chance: &mut Chance) -> FailureRule {
-    let action = chance.pick(&[FailureAction::Retry, FailureAction::FailIndex, FailureAction::FailJob]);
-    FailureRule { action, outcomes: vec![chance.pick(&NAMED), chance.pick(&NAMED)] }
+/// One or two rules; each outcome stands in one of them at most.
+fn draw_rules(chance: &mut Chance) -> FailurePolicy {
+    let mut named = NAMED;
+    named.rotate_left(chance.below(NAMED.len() as u64) as usize);
+    let rule = |outcomes: &[RuleOutcome]| {
+        let action = chance.pick(&[FailureAction::Retry, FailureAction::FailIndex, FailureAction::FailJob]);
+        FailureRule { action, outcomes: outcomes.to_vec() }
+    };
+    let mut rules: Vec<FailureRule> = named.chunks(2).take(2).map(rule).collect();
+    rules.truncate(chance.between(1, 2) as usize);
+    FailurePolicy { rules }
 }

@@ -26,8 +26,7 @@ pub(super) fn draw_machines(world: &mut World, drawn: &Drawn, chance: &mut Chanc
     for node in 0..drawn.nodes.len() {
         let labels = LABELS.into_iter().filter(|_| chance.permille(500)).map(|label| (label.to_owned(), String::new()));
         let labels: BTreeMap<String, String> = labels.collect();
-        let taint =
-            Taint { key: DEDICATED.into(), value: chance.pick(&TEAMS).into(), effect: chance.pick(&EFFECTS) };
+        let taint = Taint { key: DEDICATED.into(), value: chance.pick(&TEAMS).into(), effect: chance.pick(&EFFECTS) };
         let taints = if chance.permille(300) { vec![taint] } else { vec![] };
         world.furnish(node, labels, taints);
     }

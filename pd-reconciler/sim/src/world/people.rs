@@ -48,8 +48,10 @@ impl World {
     /// Gives a node every label that some job selects by, and takes its taints.
     fn furnish_for_all(&mut self, node: usize) -> Option<Object> {
         let placements = self.server.jobs.values().filter_map(|job| job.spec.placement.as_ref());
-        let labels: BTreeMap<String, String> =
-            placements.flat_map(|placement| placement.node_selector.clone()).chain(self.kubelets[node].labels.clone()).collect();
+        let labels: BTreeMap<String, String> = placements
+            .flat_map(|placement| placement.node_selector.clone())
+            .chain(self.kubelets[node].labels.clone())
+            .collect();
         self.furnish(node, labels.clone(), vec![]);
         self.edit_node(node, |node| (node.labels, node.taints) = (labels, vec![]))
     }

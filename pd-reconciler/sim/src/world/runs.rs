@@ -233,8 +233,10 @@ impl World {
         let Some(Run { key, doing, .. }) = node.slots[slot].take() else { return };
         let Some(work) = node.works.get_mut(&key) else { return };
         match doing {
-            Doing::Plan => work.end_plan(Err(set_up::failure())),
-            Doing::Merge { attempt } => work.end_merge(attempt, Err(set_up::failure())),
+            Doing::Plan => work.end_plan(Err(set_up::failure(FailureOutcome::SetupFailed))),
+            Doing::Merge { attempt } => {
+                work.end_merge(attempt, Err(set_up::failure(FailureOutcome::SetupFailed)));
+            }
             Doing::Indexes { attempt, first, last, .. } => {
                 let unfinished = Stretch { attempt, first, last };
                 work.queue.push_front(unfinished);
@@ -260,21 +262,25 @@ impl World {
     }
 
     fn end_plan(&mut self, kubelet: usize, key: Key) {
-        let Some(subtasks) = self.load_of(kubelet, key).map(|load| load.costs.count()) else { return };
-        let layout = Layout { subtasks, media_type: "application/octet-stream".into(), goal: None, state: None };
-        let now = self.now;
-        let Some(work) = self.kubelets[kubelet].works.get_mut(&key) else { return };
-        work.end_plan(Ok(layout));
+        let (now, node) = (self.now, &mut self.kubelets[kubelet]);
+        let Some(work) = node.works.get_mut(&key) else { return };
+        let Some(load) = self.loads.get(&work.object.spec.job.uid) else { return };
+        let (subtasks, media_type) = (load.costs.count(), "application/octet-stream".into());
+        let layout = Layout { subtasks, media_type, goal: None, state: None };
+        let failure = load.outcomes.call_failure(work.plan_attempt, kubelet);
+        work.end_plan(failure.map_or(Ok(layout), |outcome| Err(set_up::failure(outcome))));
         work.report.change(now);
     }
 
     fn end_merge(&mut self, kubelet: usize, key: Key, attempt: u32) {
         self.check_merge(kubelet, key, attempt);
-        let now = self.now;
-        let Some(work) = self.kubelets[kubelet].works.get_mut(&key) else { return };
+        let (now, node) = (self.now, &mut self.kubelets[kubelet]);
+        let Some(work) = node.works.get_mut(&key) else { return };
+        let Some(load) = self.loads.get(&work.object.spec.job.uid) else { return };
         let artifact = Digest::of(work.object.spec.job.uid.as_bytes());
         let result = JobResult { artifact, size: 1, media_type: "text/plain".into() };
-        work.end_merge(attempt, Ok(result));
+        let failure = load.outcomes.call_failure(attempt, kubelet);
+        work.end_merge(attempt, failure.map_or(Ok(result), |outcome| Err(set_up::failure(outcome))));
         work.report.change(now);
     }
 

@@ -69,10 +69,10 @@ impl World {
         let is_answered = work.plan == Stage::Done && work.plan_attempt >= spec.plan_attempt;
         if spec.plan && spec.layout.is_none() && !is_answered {
             work.plan_attempt = spec.plan_attempt;
-            work.end_plan(Err(failure()));
+            work.end_plan(Err(failure(FailureOutcome::SetupFailed)));
         }
         if let Some(attempt) = merge.filter(|attempt| work.merge != Some((*attempt, Stage::Done))) {
-            work.end_merge(attempt, Err(failure()));
+            work.end_merge(attempt, Err(failure(FailureOutcome::SetupFailed)));
         }
         work.queued = 0;
         for stretch in std::mem::take(&mut work.queue) {
@@ -87,6 +87,6 @@ impl World {
 }
 
 /// As a status says it.
-pub(super) fn failure() -> CallFailure {
-    CallFailure { outcome: FailureOutcome::SetupFailed, message: "simulated".into(), log: String::new() }
+pub(super) fn failure(outcome: FailureOutcome) -> CallFailure {
+    CallFailure { outcome, message: "simulated".into(), log: String::new() }
 }
