@@ -72,7 +72,10 @@ fn stage<'a>(work: &Work<'a>, known: &Known<'_>, begun: &mut Begun<'a>, now: Tim
     if let Some(verdict) = deadline(work, now, plan) {
         return Stage::Failing(verdict);
     }
-    if let Some(verdict) = failure_policy::fails_job(work) {
+    // Once enough has succeeded nothing but the merge can fail.
+    if !work.has_succeeded()
+        && let Some(verdict) = failure_policy::fails_job(work)
+    {
         return Stage::Failing(verdict);
     }
     match success {
