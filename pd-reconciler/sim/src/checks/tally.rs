@@ -96,10 +96,13 @@ impl Tally {
         self.plans.len() > spec.backoff_limit_per_index as usize || self.plans.values().any(is_own_doing)
     }
 
-    /// True when the merge has failed for good, or more often than retries are allowed.
+    /// True when the merge has failed for good, or at an attempt after which there is none. An order that was lost with its
+    /// node counts as an attempt, too: nothing that is stored tells it from one that failed.
     pub(super) fn merge_failed(&self, spec: &JobSpec) -> bool {
-        let is_spent = self.merges.len() > spec.backoff_limit_per_index as usize;
-        is_spent || self.merges.values().any(|outcome| *outcome == FailureOutcome::TaskErrorPermanent)
+        let is_last = |(attempt, outcome): (&u32, &FailureOutcome)| {
+            *attempt > spec.backoff_limit_per_index || *outcome == FailureOutcome::TaskErrorPermanent
+        };
+        self.merges.iter().any(is_last)
     }
 }
 

@@ -12,7 +12,7 @@ use schemas::{Assignment, IndexSet, Job};
 use super::{Client, Event, Tag, World, micros_of};
 use crate::{
     bug::Bug,
-    events::{MILLI, Micros},
+    events::{MILLI, Micros, SECOND},
     reconciler::Round,
     server::{Answer, Object, Request},
 };
@@ -35,6 +35,8 @@ impl World {
         if !reconciler.is_synced {
             reconciler.is_synced = true;
             reconciler.listening_since = Some(now);
+            // By then each node that is well has renewed its lease since we listen.
+            self.events.file(now + SECOND, Event::LeaseNews);
         }
         self.make_stale(number);
     }

@@ -141,6 +141,8 @@ impl World {
                 (reconciler.line.out_is_cut, reconciler.line.in_is_cut) = (is_cut, is_cut);
                 reconciler.listening_since = (!is_cut && reconciler.is_synced).then_some(self.now);
                 self.events.file(self.now, Event::LeaseNews);
+                // By then each node that is well has renewed its lease since we listen.
+                self.events.file(self.now + SECOND, Event::LeaseNews);
             }
         }
         self.listen();
