@@ -224,7 +224,6 @@ impl Reconciler {
             draining: node.draining,
             seen: self.seen.get(&node.uid).copied().unwrap_or_else(|| time_of(now)),
             heard: heard.map(time_of),
-            ..NodeFacts::default()
         }
     }
 

@@ -30,7 +30,7 @@ impl World {
 
 /// One write of an Assignment.
 struct Order<'a> {
-    order: &'a Assignment,
+    written: &'a Assignment,
     job: &'a Job,
     reconciler: &'a Reconciler,
     /// What it gives to the node beyond what the node has or has delivered, by attempt.
@@ -40,12 +40,12 @@ struct Order<'a> {
 }
 
 impl<'a> Order<'a> {
-    fn of(order: &'a Assignment, reconciler: &'a Reconciler) -> Option<Self> {
-        let uid = &order.spec.job.uid;
+    fn of(written: &'a Assignment, reconciler: &'a Reconciler) -> Option<Self> {
+        let uid = &written.spec.job.uid;
         let job = reconciler.jobs.get(uid)?;
-        let known = reconciler.assignments.get(uid).and_then(|group| group.get(order.metadata.name.as_deref()?));
+        let known = reconciler.assignments.get(uid).and_then(|group| group.get(written.metadata.name.as_deref()?));
         let mut given = BTreeMap::new();
-        for grant in &order.spec.grants {
+        for grant in &written.spec.grants {
             let mut new = grant.indexes.clone();
             let before = known.iter().flat_map(|known| &known.spec.grants);
             before.filter(|old| old.attempt == grant.attempt).for_each(|old| new -= &old.indexes);
@@ -60,13 +60,13 @@ impl<'a> Order<'a> {
             let plan = spec.plan.then_some(spec.plan_attempt);
             (plan, spec.merge.as_ref().map(|merge| merge.attempt))
         };
-        let ((plan, merge), before) = (calls(&order.spec), known.map(|known| calls(&known.spec)).unwrap_or_default());
+        let ((plan, merge), before) = (calls(&written.spec), known.map(|known| calls(&known.spec)).unwrap_or_default());
         let is_call = plan.is_some() && plan != before.0 || merge.is_some() && merge != before.1;
-        Some(Self { order, job, reconciler, given, is_call })
+        Some(Self { written, job, reconciler, given, is_call })
     }
 
     fn broken(&self) -> Option<(Invariant, String)> {
-        let name = self.order.metadata.name.as_deref().unwrap_or_default();
+        let name = self.written.metadata.name.as_deref().unwrap_or_default();
         let broken = |invariant, text: &str| (invariant, format!("{name}: {text}"));
         let misplaced = self.misplaced().map(|text| broken(Invariant::PlacementKept, text));
         misplaced.or_else(|| self.miscounted().map(|text| broken(Invariant::TriesCounted, &text)))
@@ -77,7 +77,7 @@ impl<'a> Order<'a> {
         if self.given.is_empty() && !self.is_call {
             return None;
         }
-        let spec = &self.order.spec;
+        let spec = &self.written.spec;
         let Some(node) = self.reconciler.nodes.get(&spec.node_name).filter(|node| node.uid == spec.node_uid) else {
             return Some("its node is gone");
         };
@@ -104,7 +104,8 @@ impl<'a> Order<'a> {
         }
         let spec = &self.job.spec;
         let mut tally = Tally::default();
-        for known in self.reconciler.assignments.get(&self.order.spec.job.uid).into_iter().flat_map(BTreeMap::values) {
+        for known in self.reconciler.assignments.get(&self.written.spec.job.uid).into_iter().flat_map(BTreeMap::values)
+        {
             known.status.iter().for_each(|status| tally.take_failures(spec, status));
         }
         for (attempt, given) in &self.given {
@@ -116,7 +117,7 @@ impl<'a> Order<'a> {
                 return Some(format!("[{early}] is given out for try {attempt} and has not failed so that it may be"));
             }
             // A copy is of the try that it copies, which may have failed elsewhere.
-            let again = &(given & &tally.failed_since(*attempt)) - &self.order.spec.copies;
+            let again = &(given & &tally.failed_since(*attempt)) - &self.written.spec.copies;
             if !again.is_empty() {
                 return Some(format!("[{again}] is given out for try {attempt}, which has failed already"));
             }
