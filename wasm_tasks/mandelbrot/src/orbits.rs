@@ -50,14 +50,14 @@ pub(crate) fn count_all(orbits: &[Orbit], from: u32, max: u32, counts: &mut [u32
     let mut waiting = orbits.iter();
     let (mut state, mut tenants) = (State::default(), [Tenant::default(); LANES]);
     let mut now = 0;
-    for lane in 0..LANES {
-        tenants[lane] = state.take(lane, waiting.next(), now, blocks);
+    for (lane, tenant) in tenants.iter_mut().enumerate() {
+        *tenant = state.take(lane, waiting.next(), now, blocks);
     }
     while let Some(end) = tenants.iter().filter_map(|tenant| tenant.ends).min() {
         let (re, im, farthest);
         (now, re, im, farthest) = state.go(now, end);
-        for lane in 0..LANES {
-            let Tenant { place, began, ends: Some(ends) } = tenants[lane] else { continue };
+        for (lane, tenant) in tenants.iter_mut().enumerate() {
+            let Tenant { place, began, ends: Some(ends) } = *tenant else { continue };
             // As in the definition; an orbit far out becomes NaN, which its farthest point does not.
             if farthest[lane] > 4.0 {
                 let done = from + (now - 1 - began) * BLOCK;
@@ -67,7 +67,7 @@ pub(crate) fn count_all(orbits: &[Orbit], from: u32, max: u32, counts: &mut [u32
             } else {
                 continue;
             }
-            tenants[lane] = state.take(lane, waiting.next(), now, blocks);
+            *tenant = state.take(lane, waiting.next(), now, blocks);
         }
     }
 }
