@@ -20,7 +20,7 @@ fn succeeded(job: &Job) -> u64 {
 
 /// A picture of many small tiles: each output is another one.
 fn start_job(scenario: &Scenario, name: &str) -> Result<()> {
-    let params = r#"{"width":1200,"height":800,"maxIterations":10000,"tileSize":40,"output":"counts"}"#;
+    let params = r#"{"width":1200,"height":800,"maxIterations":20000,"tileSize":40,"output":"counts"}"#;
     scenario.pdctl(&["run", "mandelbrot", "--name", name, "--params", params, "--detach"])?;
     Ok(())
 }

@@ -20,7 +20,7 @@ fn succeeded(job: &Job) -> u64 {
 fn start_job(scenario: &Scenario, name: &str) -> Result<()> {
     let manifest = format!(
         "apiVersion: processdistro.dev/v1\nkind: Job\nmetadata: {{name: {name}}}\nspec:\n  cache: false\n  speculation: \
-         {{enabled: false}}\n  task:\n    name: mandelbrot\n    params: {{width: 1200, height: 800, maxIterations: 20000, tileSize: \
+         {{enabled: false}}\n  task:\n    name: mandelbrot\n    params: {{width: 1200, height: 800, maxIterations: 50000, tileSize: \
          26, output: counts}}\n"
     );
     let file = scenario.write(&format!("{name}.yaml"), manifest)?;
