@@ -126,6 +126,14 @@ pub struct Work {
     pub host_kernels: bool,
 }
 
+impl Work {
+    /// Whether its params are `params`. They nearly always are, and in the same order, which is seen without looking any of
+    /// them up: it is asked for each assignment with each plan.
+    pub fn has_params(&self, params: &Map<String, Value>) -> bool {
+        self.params.iter().eq(params) || self.params == *params
+    }
+}
+
 /// Indexes to execute as their `attempt`-th try.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

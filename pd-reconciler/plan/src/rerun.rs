@@ -53,7 +53,7 @@ fn is_changed(job: &Job) -> bool {
 /// written.
 fn is_stale(job: &Job, inputs: &BTreeMap<String, Digest>, assignment: &Assignment) -> bool {
     let work = &assignment.spec.work;
-    Some(work.module) != job.spec.task.module || work.params != job.spec.task.params || work.inputs != *inputs
+    Some(work.module) != job.spec.task.module || !work.has_params(&job.spec.task.params) || work.inputs != *inputs
 }
 
 fn about(job: &Job) -> About {

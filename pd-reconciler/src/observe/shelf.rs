@@ -1,5 +1,6 @@
 //! Shelf: all objects of one kind as last seen, by watch or by our own writes. The newer resourceVersion wins,
-//! so a watch that lags behind a write of ours cannot bring the past back.
+//! so a watch that lags behind a write of ours cannot bring the past back. Managed fields are not kept: who owns which field
+//! is nothing to us, and they are often half of an object.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -51,7 +52,7 @@ impl<K: Resource + Clone> Shelf<K> {
             }
             Event::InitApply(object) => {
                 let key = key(&object);
-                self.listing.get_or_insert_default().insert(key, Arc::new(object));
+                self.listing.get_or_insert_default().insert(key, kept(object));
                 vec![]
             }
             Event::InitDone => self.end_listing(),
@@ -64,7 +65,7 @@ impl<K: Resource + Clone> Shelf<K> {
         if self.objects.get(&key).is_some_and(|old| !is_newer(&object, old)) {
             return vec![];
         }
-        let object = Arc::new(object);
+        let object = kept(object);
         self.objects.insert(key, Arc::clone(&object));
         vec![object]
     }
@@ -104,6 +105,12 @@ impl<K: Resource + Clone> Shelf<K> {
         }
         changed
     }
+}
+
+/// An object as it is kept.
+fn kept<K: Resource>(mut object: K) -> Arc<K> {
+    object.meta_mut().managed_fields = None;
+    Arc::new(object)
 }
 
 /// Where an object stands on its shelf.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use schemas::{
     Assignment, AssignmentSpec, IndexSet,
-    assignment::{Grant, JobRef, MergeOrder, MergeReport, PlanReport},
+    assignment::{Grant, JobRef, MergeOrder, MergeReport, PlanReport, Work as WorkSpec},
     job::Layout,
 };
 
@@ -258,7 +258,7 @@ impl<'a> Draft<'a> {
             == (orders.plan, orders.plan_attempt, orders.slots)
             && stored.layout.as_ref() == orders.layout
             && stored.merge.as_ref() == orders.merge.as_deref()
-            && work.runs.as_ref().is_none_or(|work| stored.work == *work);
+            && work.runs.as_ref().is_none_or(|work| is_same_work(&stored.work, work));
         // A lost node that comes back must not hold on to what others have by then.
         let is_let_go = || self.is_live || stored.recalled == &self.recalled | &self.retained;
         // A copy that has become the owner must not look like a copy: another one may be made of it. Nor may what was
@@ -313,4 +313,22 @@ impl<'a> Draft<'a> {
             merge: orders.merge.as_deref().cloned(),
         })
     }
+}
+
+/// Whether two nodes are told to run the same.
+fn is_same_work(stored: &WorkSpec, wanted: &WorkSpec) -> bool {
+    let WorkSpec { module, params: _, inputs, memory, subtask_timeout, cpu_time, isolation, bitwise, host_kernels } =
+        stored;
+    (module, memory, subtask_timeout, cpu_time, isolation, bitwise, host_kernels)
+        == (
+            &wanted.module,
+            &wanted.memory,
+            &wanted.subtask_timeout,
+            &wanted.cpu_time,
+            &wanted.isolation,
+            &wanted.bitwise,
+            &wanted.host_kernels,
+        )
+        && *inputs == wanted.inputs
+        && stored.has_params(&wanted.params)
 }
