@@ -80,13 +80,14 @@ fn undecided(job: &Job, status: &JobStatus) -> Option<String> {
     if is(status, conditions::FAILURE_TARGET) || is(status, conditions::SUCCESS_CRITERIA_MET) {
         return None;
     }
+    // What is suspended is decided when it goes on: a success would have to be merged.
+    if job.spec.suspend {
+        return None;
+    }
     let total = status.layout.as_ref()?.subtasks;
     let (done, failed) = (&status.completed_indexes, status.failed_indexes.count());
     if done.count() >= tally::wanted(&job.spec, total) {
         return Some(format!("{} of {total} are done, which is enough", done.count()));
-    }
-    if job.spec.suspend {
-        return None;
     }
     if let Some(most) = job.spec.max_failed_indexes.filter(|most| failed > *most) {
         return Some(format!("{failed} have failed, {most} may"));
