@@ -50,7 +50,7 @@ pub(crate) struct Kubelet {
     pub(crate) is_dead: bool,
     /// Since when no renewal of its lease gets through.
     pub(crate) silent_since: Option<Micros>,
-    /// The end of its last silence that was long enough to be taken for lost.
+    /// The end of its last silence that was long enough to be taken for lost, or of a taint that sent away what it had.
     pub(crate) lost_until: Option<Micros>,
     pub(crate) works: BTreeMap<Key, Work>,
     /// What is on its disk.

@@ -80,8 +80,12 @@ impl World {
         load.map_or(next, |load| load.costs.reached(first, last, paid).max(next))
     }
 
-    /// True when it has been silent for so long that it may be taken for lost.
+    /// True when it has been silent for so long that it may be taken for lost, or a taint sends away what it has, which others
+    /// get at once.
     fn is_lost(&self, kubelet: &Kubelet) -> bool {
+        if self.server.nodes.get(&kubelet.name).is_some_and(|node| node.sends_away()) {
+            return true;
+        }
         let patience = self.policy.lost_after.as_micros() as Micros;
         let margin = 2 * crate::events::SECOND;
         kubelet.silent_since.is_some_and(|since| self.now - since + margin >= patience)

@@ -30,7 +30,13 @@ impl World {
                 let taint = Taint { key: UPKEEP.into(), value: String::new(), effect };
                 self.edit_node(node, |node| node.taints.push(taint))
             }
-            Fault::Untaint(node) => self.edit_node(node, |node| node.taints.retain(|taint| taint.key != UPKEEP)),
+            Fault::Untaint(node) => {
+                let kubelet = &mut self.kubelets[node];
+                if self.server.nodes.get(&kubelet.name).is_some_and(|node| node.sends_away()) {
+                    kubelet.lost_until = Some(self.now);
+                }
+                self.edit_node(node, |node| node.taints.retain(|taint| taint.key != UPKEEP))
+            }
             Fault::Furnish(node) => self.furnish_for_all(node),
             Fault::Suspend(job, suspend) => self.server.edit_job(&uid(job), |job| job.spec.suspend = suspend),
             Fault::Parallelism(job, slots) => self.server.edit_job(&uid(job), |job| job.spec.parallelism = slots),
