@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use pd_plan::{Effect, Readiness, Taint};
+use pd_plan::{Readiness, Taint};
 use schemas::{Assignment, AssignmentStatus, Job, JobStatus};
 
 use crate::{bug::Bug, kubelet::Kubelet, world::is_over};
@@ -28,13 +28,6 @@ pub(crate) struct NodeObject {
     /// Why it has nothing to do, as the reconciler wrote it down.
     pub(crate) idle_reason: Option<String>,
     pub(crate) version: u64,
-}
-
-impl NodeObject {
-    /// True when a taint sends away what runs there, unless its job tolerates that.
-    pub(crate) fn sends_away(&self) -> bool {
-        self.taints.iter().any(|taint| taint.effect == Effect::NoExecute)
-    }
 }
 
 /// One stored object.

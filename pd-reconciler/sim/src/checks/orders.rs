@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use pd_plan::{Action, Effect, Plan, Taint};
-use schemas::{Assignment, AssignmentSpec, IndexSet, Job, job::Toleration};
+use schemas::{Assignment, AssignmentSpec, IndexSet, Job};
 
 use super::{Invariant, tally::Tally};
 use crate::{reconciler::Reconciler, world::World};
@@ -82,10 +82,7 @@ impl<'a> Order<'a> {
             return Some("its node is gone");
         };
         let placement = self.job.spec.placement.clone().unwrap_or_default();
-        let is_tolerated = |taint: &Taint| {
-            let is_it = |toleration: &Toleration| toleration.matches(&taint.key, &taint.value, taint.effect.name());
-            taint.effect == Effect::PreferNoSchedule || placement.tolerations.iter().any(is_it)
-        };
+        let is_tolerated = |taint: &Taint| taint.effect == Effect::PreferNoSchedule || tolerates(self.job, taint);
         if !node.schedulable || node.draining {
             Some("its node is cordoned")
         } else if placement.node_selector.iter().any(|(key, value)| node.labels.get(key) != Some(value)) {
@@ -124,4 +121,10 @@ impl<'a> Order<'a> {
         }
         None
     }
+}
+
+/// Whether a job puts up with a taint.
+pub(super) fn tolerates(job: &Job, taint: &Taint) -> bool {
+    let mut tolerations = job.spec.placement.iter().flat_map(|placement| &placement.tolerations);
+    tolerations.any(|toleration| toleration.matches(&taint.key, &taint.value, taint.effect.name()))
 }

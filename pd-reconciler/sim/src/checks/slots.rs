@@ -1,9 +1,10 @@
 //! What slots begin and what merges take in, judged as it happens.
 
 use pd_kubelet::sync::Stretch;
+use pd_plan::{Effect, Taint};
 use schemas::IndexSet;
 
-use super::{Invariant, tally};
+use super::{Invariant, orders::tolerates, tally};
 use crate::{
     events::Micros,
     kubelet::{Doing, Key, Kubelet, Run, Work},
@@ -44,17 +45,17 @@ impl World {
     /// Another node that runs some of `wanted`, if there is one that may not.
     fn second_owner(&self, kubelet: &Kubelet, work: &Work, wanted: &IndexSet) -> Option<String> {
         // One that is taken for lost goes on with what it has, and so may whoever has it now.
-        if is_excused(kubelet, work.met) || self.is_lost(kubelet) {
+        let job = &work.object.spec.job.uid;
+        if is_excused(kubelet, work.met) || self.has_lost(kubelet, job) {
             return None;
         }
-        let job = &work.object.spec.job.uid;
         for other in self.kubelets.iter().filter(|other| other.uid != kubelet.uid && other.is_alive) {
             for run in other.slots.iter().flatten() {
                 let Doing::Indexes { last, .. } = run.doing else { continue };
                 let Some(theirs) = other.works.get(&run.key).filter(|theirs| theirs.object.spec.job.uid == *job) else {
                     continue;
                 };
-                if is_excused(other, run.begun) || self.is_lost(other) {
+                if is_excused(other, run.begun) || self.has_lost(other, job) {
                     continue;
                 }
                 let reached = self.reached(other, run);
@@ -80,10 +81,13 @@ impl World {
         load.map_or(next, |load| load.costs.reached(first, last, paid).max(next))
     }
 
-    /// True when it has been silent for so long that it may be taken for lost, or a taint sends away what it has, which others
-    /// get at once.
-    fn is_lost(&self, kubelet: &Kubelet) -> bool {
-        if self.server.nodes.get(&kubelet.name).is_some_and(|node| node.sends_away()) {
+    /// True when it has been silent for so long that it may be taken for lost, or a taint sends the job away: what it has
+    /// others get at once.
+    fn has_lost(&self, kubelet: &Kubelet, job: &str) -> bool {
+        let job = self.server.jobs.get(job);
+        let sends_away =
+            |taint: &Taint| taint.effect == Effect::NoExecute && job.is_some_and(|job| !tolerates(job, taint));
+        if self.server.nodes.get(&kubelet.name).is_some_and(|node| node.taints.iter().any(sends_away)) {
             return true;
         }
         let patience = self.policy.lost_after.as_micros() as Micros;

@@ -109,14 +109,7 @@ impl Tally {
 /// What a failed attempt leads to, as the job's spec has it. The first rule that names the outcome holds; none names what
 /// is the machine's fault.
 fn consequence(spec: &JobSpec, outcome: FailureOutcome) -> FailureAction {
-    let name = match outcome {
-        FailureOutcome::Trap => Some(RuleOutcome::Trap),
-        FailureOutcome::OutOfMemory => Some(RuleOutcome::OutOfMemory),
-        FailureOutcome::Timeout => Some(RuleOutcome::Timeout),
-        FailureOutcome::TaskErrorRetryable | FailureOutcome::TaskErrorPermanent => Some(RuleOutcome::TaskError),
-        FailureOutcome::InvalidOutput => Some(RuleOutcome::InvalidOutput),
-        FailureOutcome::ExecutorLost | FailureOutcome::SetupFailed => None,
-    };
+    let name = RuleOutcome::of(outcome);
     let rules = spec.failure_policy.iter().flat_map(|policy| &policy.rules);
     for rule in rules {
         if name.is_some_and(|name| rule.outcomes.contains(&name)) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pd_plan::Taint;
+use pd_plan::{Effect, Taint};
 use schemas::{Job, validation};
 
 use super::{Event, World, is_over};
@@ -32,7 +32,8 @@ impl World {
             }
             Fault::Untaint(node) => {
                 let kubelet = &mut self.kubelets[node];
-                if self.server.nodes.get(&kubelet.name).is_some_and(|node| node.sends_away()) {
+                let sends_away = |taint: &Taint| taint.key == UPKEEP && taint.effect == Effect::NoExecute;
+                if self.server.nodes.get(&kubelet.name).is_some_and(|node| node.taints.iter().any(sends_away)) {
                     kubelet.lost_until = Some(self.now);
                 }
                 self.edit_node(node, |node| node.taints.retain(|taint| taint.key != UPKEEP))
