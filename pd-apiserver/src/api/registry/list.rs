@@ -170,11 +170,8 @@ fn collect(call: &Call, selection: &Selection, mut page: Page) -> Result<RecordP
 /// The state that a page is of is gone. Whoever goes on with a token gets one for the rest as it is now.
 fn expired(call: &Call, error: StoreError) -> ApiError {
     let StoreError::Compacted { .. } = error else { return error.into() };
-    let message = match Continue::decode(&call.options.continue_token) {
-        Ok(Continue { after, .. }) => {
-            return ApiError::ExpiredContinue(Continue { revision: None, after }.encode().unwrap_or_default());
-        }
-        Err(_) => "The resourceVersion for the provided list is too old.",
-    };
-    ApiError::Expired(message.to_owned())
+    if let Ok(Continue { after, .. }) = Continue::decode(&call.options.continue_token) {
+        return ApiError::ExpiredContinue(Continue { revision: None, after }.encode().unwrap_or_default());
+    }
+    ApiError::Expired("The resourceVersion for the provided list is too old.".to_owned())
 }

@@ -21,6 +21,7 @@ use super::{
     call::{Call, Target, text},
     error::ApiError,
     kinds::{self, Kind, Rules},
+    schema::holds_nothing,
 };
 use crate::store::{Record, Store};
 
@@ -174,16 +175,6 @@ fn require_namespace(call: &Call) -> Result<(), ApiError> {
         .forbidden(format!("unable to create new content in namespace {namespace} because it is being terminated")))
 }
 
-/// Nothing, or nothing in it.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(map) => map.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
-    }
-}
-
 /// Takes apiVersion and kind from the URL when the body lacks them, and refuses other ones. What metadata has empty it
 /// has not, as upstream: else an object differs from one that says less of the same.
 pub(crate) fn check_type(kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
@@ -217,7 +208,7 @@ pub(crate) fn check_type(kind: &Kind, object: &mut Value) -> Result<(), ApiError
         }
         Some(Value::Object(_)) => {
             if let Some(metadata) = map["metadata"].as_object_mut() {
-                metadata.retain(|key, value| !(LEFT_OUT_WHEN_EMPTY.contains(&key.as_str()) && is_empty(value)));
+                metadata.retain(|key, value| !(LEFT_OUT_WHEN_EMPTY.contains(&key.as_str()) && holds_nothing(value)));
             }
             Ok(())
         }

@@ -53,13 +53,7 @@ fn asked<T: DeserializeOwned + Serialize>(object: &mut Value) -> Result<Value, s
 }
 
 fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        Value::String(text) => text.is_empty(),
-        _ => false,
-    }
+    value.as_str() == Some("") || super::holds_nothing(value)
 }
 
 /// Drops from `object` what is not in `back`.

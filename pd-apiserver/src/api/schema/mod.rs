@@ -40,6 +40,16 @@ impl Findings {
 /// Similarity from which on a name is worth suggesting; `paralelism` and `parallelism` are at 0.98.
 const SUGGESTION_SIMILARITY_MIN: f64 = 0.8;
 
+/// Nothing, or nothing in it.
+pub(crate) fn holds_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
 /// The name that `word` was most likely meant to be.
 pub(crate) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();

@@ -27,14 +27,13 @@ pub(super) fn default_secret(secret: &mut Value) {
 /// Rules of a new object.
 pub(super) fn validate(object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
-    let secret = |value: &Value| STANDARD.decode(text(value)).map_or(0, |bytes| bytes.len());
-    let size: usize = match object["kind"].as_str() {
-        Some("Secret") => entries(object, "data").map(|(_, value)| secret(value)).sum(),
-        _ => ["data", "binaryData"]
-            .iter()
-            .flat_map(|part| entries(object, part))
-            .map(|(_, value)| text(value).len())
-            .sum(),
+    let decoded = |part: &str| -> usize {
+        entries(object, part).map(|(_, value)| STANDARD.decode(text(value)).map_or(0, |bytes| bytes.len())).sum()
+    };
+    let size = if object["kind"] == "Secret" {
+        decoded("data")
+    } else {
+        entries(object, "data").map(|(_, value)| text(value).len()).sum::<usize>() + decoded("binaryData")
     };
     if size > BYTES_MAX {
         let message = format!("Too long: may not be more than {BYTES_MAX} bytes");
@@ -97,6 +96,8 @@ mod tests {
         assert_eq!(fields(validate(&map)), ["data[a/b]", "data[..x]", "data[twice]"]);
         let large = json!({"kind": "ConfigMap", "data": {"a": "x".repeat(BYTES_MAX), "b": "x"}});
         assert_eq!(fields(validate(&large)), ["data"]);
+        let just_fits = json!({"kind": "ConfigMap", "binaryData": {"a": STANDARD.encode(vec![0; BYTES_MAX])}});
+        assert_eq!(fields(validate(&just_fits)), Vec::<String>::new());
         let old = json!({"kind": "Secret", "type": "Opaque", "immutable": true, "data": {"a": "MQ=="}});
         let mut new = old.clone();
         assert_eq!(fields(validate_update(&old, &new)), Vec::<String>::new());
